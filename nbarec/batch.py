@@ -1,0 +1,244 @@
+"""The value objects of one batch on its way through the pipeline. B users, N pool entries, S generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nbarec.arrays import AnyArray, Bools, Floats32, Ints32, Ints64, Uints64, frozen, rank_in_row, rows_of
+from nbarec.events import Events
+from nbarec.ids import Ids, TextOrNumber
+from nbarec.sparse import Csr
+from nbarec.tables import Table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for B users, and all that a stage may know of them.
+
+    `user` int32 [B] (-1: nobody we know), `key` uint64 [B] (a hash of the outside id: the seed of anything
+    random), `history` B rows of events, `excluded` (B x items): items that this stage must not propose,
+    `context` name -> array [B] (float64 or text), `catalog` a row an item, `audience` a row of these B,
+    `now` int64 [B] seconds since 1970 UTC, `k` the slate's length.
+    """
+
+    user: Ints32
+    key: Uints64
+    history: Events
+    excluded: Csr
+    context: Mapping[str, AnyArray]
+    catalog: Table
+    audience: Table
+    now: Ints64
+    k: int
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def n_items(self) -> int:
+        """How many items the catalogue has."""
+        return self.catalog.rows
+
+    def take(self, rows: np.ndarray) -> Request:
+        """The request of these rows alone."""
+        return replace(
+            self,
+            user=self.user[rows],
+            key=self.key[rows],
+            history=self.history.take_rows(rows),
+            excluded=self.excluded.take_rows(rows),
+            context={name: values[rows] for name, values in self.context.items()},
+            audience=self.audience.take(rows),
+            now=self.now[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What one generator proposes: `indptr` int64 [B + 1], `item` int32 [N], `score` float32 [N], best first
+    in each row."""
+
+    indptr: Ints64
+    item: Ints32
+    score: Floats32
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @classmethod
+    def empty(cls, rows: int) -> Candidates:
+        """Nothing for anybody."""
+        return cls(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The union of all proposals, each with its provenance; within a row by item position.
+
+    `indptr` int64 [B + 1], `row` int32 [N], `item` int32 [N], `scores` float32 [N, S] (NaN: not proposed),
+    `ranks` int32 [N, S] (from 1; 0: not proposed), `sources` the S generators' ids, `features` name -> [N],
+    `score` float32 [N]: the latest ranker's.
+    """
+
+    indptr: Ints64
+    row: Ints32
+    item: Ints32
+    scores: Floats32
+    ranks: Ints32
+    sources: tuple[str, ...]
+    features: Mapping[str, AnyArray]
+    score: Floats32
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def rows(self) -> int:
+        """How many rows (users) the pool has, empty ones included."""
+        return len(self.indptr) - 1
+
+    def take(self, positions: np.ndarray) -> Pool:
+        """The entries at these positions, in this order; positions must be grouped by row."""
+        counts = np.bincount(self.row[positions], minlength=self.rows)
+        return replace(
+            self,
+            indptr=frozen(np.append(0, np.cumsum(counts)).astype(np.int64)),
+            row=frozen(self.row[positions]),
+            item=frozen(self.item[positions]),
+            scores=frozen(self.scores[positions]),
+            ranks=frozen(self.ranks[positions]),
+            features={name: frozen(values[positions]) for name, values in self.features.items()},
+            score=frozen(self.score[positions]),
+        )
+
+    def with_score(self, stage: str, score: Floats32) -> Pool:
+        """The same entries under a ranker's score, which is also kept as the column `stage`."""
+        return replace(self, score=score, features={**self.features, stage: score})
+
+
+def merge(candidates: Mapping[str, Candidates], rows: int, n_items: int) -> Pool:
+    """The union of several generators' proposals: one entry a (row, item), every score and rank kept.
+
+    Until a ranker has spoken, an entry's score is the sum of its reciprocal ranks.
+    """
+    lists = list(candidates.values())
+    width = max(n_items, 1)
+    keys = [rows_of(c.indptr) * width + c.item for c in lists]
+    merged, at = np.unique(np.concatenate([*keys, np.empty(0, np.int64)]), return_inverse=True)
+    scores = np.full((len(merged), len(lists)), np.nan, np.float32)
+    ranks = np.zeros((len(merged), len(lists)), np.int32)
+    start = 0
+    for source, proposed in enumerate(lists):
+        here = at[start : start + len(proposed)]
+        scores[here, source] = proposed.score
+        ranks[here, source] = rank_in_row(proposed.indptr)
+        start += len(proposed)
+    row = (merged // width).astype(np.int32)
+    indptr = np.append(0, np.cumsum(np.bincount(row, minlength=rows))).astype(np.int64)
+    reciprocal = np.divide(1.0, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(axis=1)
+    return Pool(
+        indptr=frozen(indptr),
+        row=frozen(row),
+        item=frozen((merged % width).astype(np.int32)),
+        scores=frozen(scores),
+        ranks=frozen(ranks),
+        sources=tuple(candidates),
+        features={},
+        score=frozen(reciprocal.astype(np.float32)),
+    )
+
+
+@dataclass(frozen=True)
+class StageTrace:
+    """What one stage did to one batch or to all: entries in and out, and seconds."""
+
+    stage: str
+    step: str
+    entries_in: int
+    entries_out: int
+    seconds: float
+    note: str = ""
+
+    def plus(self, other: StageTrace) -> StageTrace:
+        """The same stage over two batches."""
+        return replace(
+            self,
+            entries_in=self.entries_in + other.entries_in,
+            entries_out=self.entries_out + other.entries_out,
+            seconds=self.seconds + other.seconds,
+            note=self.note or other.note,
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every stage in order; `proposed` int32 [B, S] says how many items each generator gave each user."""
+
+    stages: tuple[StageTrace, ...]
+    sources: tuple[str, ...]
+    proposed: Ints32
+    known: Bools
+    events: Ints64
+
+    def road(self, row: int) -> str:
+        """By which road user `row` was served, in words."""
+        who = "known user" if self.known[row] else "unknown user"
+        events = int(self.events[row])
+        history = f"{events} event{'' if events == 1 else 's'}" if events else "no history"
+        gave = [f"{stage} {n}" for stage, n in zip(self.sources, self.proposed[row], strict=True) if n]
+        return f"{who}, {history}; candidates: {', '.join(gave) or 'none'}"
+
+    def plus(self, other: Trace) -> Trace:
+        """The trace of two batches, one after the other."""
+        return Trace(
+            stages=tuple(a.plus(b) for a, b in zip(self.stages, other.stages, strict=True)),
+            sources=self.sources,
+            proposed=np.concatenate([self.proposed, other.proposed]),
+            known=np.concatenate([self.known, other.known]),
+            events=np.concatenate([self.events, other.events]),
+        )
+
+
+@dataclass(frozen=True)
+class Slate:
+    """What B users get: `item` int32 [B, k] (-1: empty place), `score` float32 [B, k] (NaN), `pool_pos` int64
+    [B, k] (-1), `decision`: why a row is short or empty (empty text: it is full)."""
+
+    item: Ints32
+    score: Floats32
+    pool_pos: Ints64
+    decision: tuple[str, ...]
+    users: tuple[TextOrNumber, ...]
+    ids: Ids
+    trace: Trace
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def items(self) -> list[list[TextOrNumber]]:
+        """The items' outside ids, best first, a list a user."""
+        return [self.ids.take(row[row >= 0]) for row in self.item]
+
+    def rows(self) -> Iterator[tuple[TextOrNumber, int, TextOrNumber, float]]:
+        """(user id, rank from 1, item id, score), user by user, best first."""
+        for user, items, scores in zip(self.users, self.items, self.score, strict=True):
+            for rank, (item, score) in enumerate(zip(items, scores, strict=False), start=1):
+                yield user, rank, item, float(score)
+
+    def plus(self, other: Slate) -> Slate:
+        """The slates of two batches, one after the other. Pool positions count on from the first's."""
+        return replace(
+            self,
+            item=np.concatenate([self.item, other.item]),
+            score=np.concatenate([self.score, other.score]),
+            pool_pos=np.concatenate([self.pool_pos, other.pool_pos]),
+            decision=self.decision + other.decision,
+            users=self.users + other.users,
+            trace=self.trace.plus(other.trace),
+            removed={stage: n + other.removed[stage] for stage, n in self.removed.items()},
+        )

@@ -1,0 +1,134 @@
+"""The base classes that every plugin builds on.
+
+A component is a frozen dataclass: its fields are its YAML parameters, declared with `param`. `fit` returns a frozen
+dataclass of arrays, the state, which the engine keeps, saves and hands back; a component itself never changes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from nbarec.arrays import AnyArray, Floats32, Floats64, Ints64
+from nbarec.batch import Candidates, Pool, Request, Slate
+from nbarec.data import Dataset
+from nbarec.params import check_params, param
+from nbarec.sparse import Csr
+
+__all__ = [
+    "CandidateGenerator",
+    "Component",
+    "DataSource",
+    "FeatureProvider",
+    "Metric",
+    "NoState",
+    "PostFilter",
+    "Ranker",
+    "Updatable",
+    "param",
+]
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class NoState:
+    """The state of a component that learns nothing."""
+
+
+@dataclass(frozen=True)
+class Component(ABC):
+    """Anything that YAML can `use`. Wrong parameter values raise ValueError at construction."""
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_params(self)
+
+
+@dataclass(frozen=True)
+class Stage(Component, Generic[S]):
+    """A component with a state. `state_version` goes up when an old state can no longer be read."""
+
+    state_version: ClassVar[int] = 1
+
+    @abstractmethod
+    def fit(self, data: Dataset, rng: np.random.Generator) -> S:
+        """Learn from `data`. The annotated return type tells the store how to load the state again."""
+
+
+@dataclass(frozen=True)
+class CandidateGenerator(Stage[S]):
+    """Proposes items for each user, from the request's history alone: a new user is nothing special."""
+
+    @abstractmethod
+    def generate(self, state: S, request: Request, limit: int) -> Candidates:
+        """At most `limit` items a row, best first, none of `request.excluded`, ties by item position."""
+
+
+@dataclass(frozen=True)
+class FeatureProvider(Stage[S]):
+    """Adds named columns to the pool for rankers and rules to use."""
+
+    @abstractmethod
+    def columns_for(self, state: S, request: Request, pool: Pool) -> Mapping[str, AnyArray]:
+        """Each column [N], finite or NaN."""
+
+
+@dataclass(frozen=True)
+class Ranker(Stage[S]):
+    """Scores the pool; never drops or reorders entries."""
+
+    @abstractmethod
+    def rank(self, state: S, request: Request, pool: Pool) -> Floats32:
+        """One score an entry: float32 [N], finite; higher is better."""
+
+
+@dataclass(frozen=True)
+class PostFilter(Stage[S]):
+    """Keeps, drops or re-orders entries of the pool, which arrives best first in each row."""
+
+    @abstractmethod
+    def select(self, state: S, request: Request, pool: Pool) -> Ints64:
+        """Positions kept: int64 [M], unique, in the new order, grouped by row in the order of rows."""
+
+
+@dataclass(frozen=True)
+class DataSource(Component):
+    """Loads a dataset: the `data:` section of the config."""
+
+    @abstractmethod
+    def load(self) -> Dataset:
+        """Everything there is. Raises DataError naming file and line where the data are wrong."""
+
+
+@dataclass(frozen=True)
+class Metric(Component):
+    """A measure of slates against held-out events. Its name in configs and reports is `name@k`; `bounds` are the least
+    and the largest value that it can have."""
+
+    bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+
+    @abstractmethod
+    def per_user(self, slate: Slate, truth: Csr, data: Dataset) -> Floats64:
+        """One value a row of the slate: float64 [B]; NaN where it is undefined. `truth` (B x items) holds the
+        held-out relevant items, `data` is what the pipeline was fitted on."""
+
+    def aggregate(self, values: Floats64, slate: Slate, data: Dataset) -> float:
+        """One figure for all users: by default the mean over those for whom it is defined."""
+        defined = values[~np.isnan(values)]
+        return float(defined.mean()) if len(defined) else float("nan")
+
+
+@runtime_checkable
+class Updatable(Protocol[S]):
+    """A stage that takes new events without a refit."""
+
+    def update(self, state: S, data: Dataset, new: Dataset) -> S:
+        """The state after `new`: `data` is everything, new events included, `new` those alone. Both have the same
+        users and items; those the state does not know yet stand at the end."""

@@ -1,0 +1,174 @@
+"""Dataset: everything that is known before a request, with ids turned into positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nbarec.arrays import Ints64, frozen, row_pointers
+from nbarec.errors import DataError
+from nbarec.events import Combine, Events
+from nbarec.ids import Ids, TextOrNumber
+from nbarec.tables import CategoryColumn, Column, NumberColumn, Table
+
+NO_KIND = -1
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one input: rows `accepted` and `rejected`, why, and what a reader should know."""
+
+    path: str
+    what: str
+    accepted: int
+    rejected: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        total = self.accepted + self.rejected
+        counts = f"{self.path}: {total:,} {self.what} rows = {self.accepted:,} accepted + {self.rejected:,} rejected"
+        return "\n".join([counts, *(f"  {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Users, items, what users did, and what is known of both.
+
+    `catalog` has a row an item and `audience` a row a user, in the order of `items` and `users`. `as_of` is the
+    one clock, in seconds since 1970 UTC: the latest event unless the config says otherwise.
+    """
+
+    users: Ids
+    items: Ids
+    events: Events
+    catalog: Table
+    audience: Table
+    as_of: int
+    files: tuple[FileReport, ...] = ()
+
+    @classmethod
+    def from_arrays(
+        cls,
+        user: Sequence[TextOrNumber] | np.ndarray,
+        item: Sequence[TextOrNumber] | np.ndarray,
+        weight: Sequence[float] | np.ndarray | None = None,
+        *,
+        value: Sequence[float] | np.ndarray | None = None,
+        time: Sequence[int] | np.ndarray | None = None,
+        kind: Sequence[str] | np.ndarray | None = None,
+        combine: Combine | None = None,
+    ) -> Dataset:
+        """From one array entry an event; weights default to 1, values to the weights.
+
+        Raises DataError where lengths differ or a number is not finite, naming the row (from 0).
+        """
+        if len(user) != len(item):
+            raise DataError(f"user has {len(user)} rows and item has {len(item)}; they must match")
+        users, user_at = _positions("user", user)
+        items, item_at = _positions("item", item)
+        weights = np.ones(len(user)) if weight is None else weight
+        columns = EventColumns(
+            user=user_at,
+            item=item_at,
+            weight=_numbers("weight", weights, len(user)),
+            value=_numbers("value", weights if value is None else value, len(user)),
+            time=_numbers("time", np.zeros(len(user)) if time is None else time, len(user)).astype(np.int64),
+            kind=None if kind is None else CategoryColumn.of([str(k) for k in kind]),
+        )
+        events = columns.sorted_events(len(users), len(items), combine or Combine())
+        return cls.of(users, items, events, Table(len(items)), Table(len(users)))
+
+    @classmethod
+    def of(
+        cls, users: Ids, items: Ids, events: Events, catalog: Table, audience: Table, as_of: int | None = None
+    ) -> Dataset:
+        """From parts that belong together; the clock stands at the latest event unless it is given."""
+        latest = int(events.time.max(initial=0)) if as_of is None else as_of
+        return cls(users, items, events, catalog, audience, latest)
+
+    def with_events(self, events: Events) -> Dataset:
+        """The same users and items with other events; the clock stays."""
+        return replace(self, events=events)
+
+    @property
+    def item_counts(self) -> Ints64:
+        """Events of each item: int64 [items]."""
+        return np.bincount(self.events.item, minlength=len(self.items))
+
+    def full_catalog(self) -> Table:
+        """The catalogue with two more columns: `id`, and `events`, how many events each item has."""
+        counted = NumberColumn(frozen(self.item_counts.astype(np.float64)))
+        return self.catalog.with_column("id", _id_column(self.items)).with_column("events", counted)
+
+    def full_audience(self) -> Table:
+        """The audience with one more column: `id`."""
+        return self.audience.with_column("id", _id_column(self.users))
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """Events as they come in, in any order: per event `user` and `item` int64 positions, `weight`, `value`
+    float64, `time` int64 seconds, `kind`, further `columns`."""
+
+    user: np.ndarray
+    item: np.ndarray
+    weight: np.ndarray
+    value: np.ndarray
+    time: np.ndarray
+    kind: CategoryColumn | None = None
+    columns: Mapping[str, Column] | None = None
+
+    def sorted_events(self, n_users: int, n_items: int, combine: Combine) -> Events:
+        """A row a user, by time; events of one moment stay in the order they came in."""
+        by_time = np.argsort(self.time, kind="stable")
+        order = by_time[np.argsort(self.user[by_time], kind="stable")]
+        indptr = row_pointers(np.bincount(self.user, minlength=n_users))
+        kinds, codes = self._kinds()
+        return Events(
+            indptr=frozen(indptr),
+            item=frozen(self.item[order].astype(np.int32)),
+            weight=frozen(self.weight[order].astype(np.float32)),
+            value=frozen(self.value[order].astype(np.float32)),
+            time=frozen(self.time[order].astype(np.int64)),
+            kind=frozen(codes[order].astype(np.int16)),
+            kinds=kinds,
+            columns={name: column.take(order) for name, column in (self.columns or {}).items()},
+            n_items=n_items,
+            combine=combine,
+        )
+
+    def _kinds(self) -> tuple[tuple[str, ...], np.ndarray]:
+        if self.kind is None:
+            return (), np.full(len(self.user), NO_KIND)
+        return tuple(map(str, self.kind.levels.all())), self.kind.codes
+
+
+def _id_column(ids: Ids) -> CategoryColumn:
+    return CategoryColumn(frozen(np.arange(len(ids), dtype=np.int32)), ids)
+
+
+def _positions(what: str, ids: Sequence[Any] | np.ndarray) -> tuple[Ids, Ints64]:
+    array = np.asarray(ids)
+    if array.dtype.kind not in "iuUO":
+        raise DataError(f"{what} ids must be whole numbers or text, not {array.dtype}")
+    listed = array.tolist()
+    for row, value in enumerate(listed):
+        if value is None or value == "":
+            raise DataError(f"row {row}: the {what} id is missing")
+    unique = sorted(set(listed), key=str)
+    found = Ids.sorted_of(unique)
+    position = dict(zip(unique, found.index(unique).tolist(), strict=True))
+    return found, np.array([position[value] for value in listed], np.int64)
+
+
+def _numbers(what: str, values: Sequence[float] | np.ndarray, rows: int) -> np.ndarray:
+    numbers = np.asarray(values, np.float64)
+    if numbers.shape != (rows,):
+        raise DataError(f"{what} has shape {numbers.shape}; one number for each of {rows} rows is needed")
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise DataError(f"row {bad[0]}: {what} is {numbers[bad[0]]}; it must be a finite number")
+    return numbers

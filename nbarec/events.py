@@ -1,0 +1,147 @@
+"""Events: what users did with items, a row a user, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from nbarec.arrays import Floats32, Floats64, Ints16, Ints32, Ints64, concat_ranges, frozen, row_pointers, rows_of
+from nbarec.params import param
+from nbarec.sparse import Csr
+from nbarec.tables import Column
+
+
+@dataclass(frozen=True)
+class Combine:
+    """How repeated events of one user and item become one weight."""
+
+    by: Literal["sum", "mean", "max", "last"] = param("sum", doc="What to take of a pair's weights.")
+    max: float | None = param(None, gt=0, doc="Cap on the size of the combined weight.")
+
+
+@dataclass(frozen=True)
+class Events:
+    """A row a user; within a row by time, events of one moment in the order they came in.
+
+    `indptr` int64 [rows + 1]; per event `item` int32, `weight` float32 (negative: a dislike), `value` float32
+    (the user's own number: a rating, a play count), `time` int64 (seconds since 1970 UTC; 0 where the data have
+    no time), `kind` int16 (position in `kinds`, -1: none), further `columns`.
+    """
+
+    indptr: Ints64
+    item: Ints32
+    weight: Floats32
+    value: Floats32
+    time: Ints64
+    kind: Ints16
+    kinds: tuple[str, ...]
+    columns: Mapping[str, Column]
+    n_items: int
+    combine: Combine = field(default_factory=Combine)
+
+    @classmethod
+    def empty(cls, rows: int, n_items: int) -> Events:
+        """Rows without an event."""
+        return cls(
+            indptr=np.zeros(rows + 1, np.int64),
+            item=np.empty(0, np.int32),
+            weight=np.empty(0, np.float32),
+            value=np.empty(0, np.float32),
+            time=np.empty(0, np.int64),
+            kind=np.empty(0, np.int16),
+            kinds=(),
+            columns={},
+            n_items=n_items,
+        )
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def rows(self) -> int:
+        """How many rows (users) there are."""
+        return len(self.indptr) - 1
+
+    @property
+    def counts(self) -> Ints64:
+        """Events of each row: int64 [rows]."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def row(self) -> Ints64:
+        """The row of every event: int64 [events]."""
+        return frozen(rows_of(self.indptr))
+
+    def at(self, positions: np.ndarray, indptr: Ints64) -> Events:
+        """The events at these positions, under new row pointers."""
+        return replace(
+            self,
+            indptr=frozen(indptr),
+            item=frozen(self.item[positions]),
+            weight=frozen(self.weight[positions]),
+            value=frozen(self.value[positions]),
+            time=frozen(self.time[positions]),
+            kind=frozen(self.kind[positions]),
+            columns={name: column.take(positions) for name, column in self.columns.items()},
+        )
+
+    def where(self, mask: np.ndarray) -> Events:
+        """The events where `mask` bool [events] holds; the rows stay."""
+        if mask.all():
+            return self
+        return self.at(np.flatnonzero(mask), row_pointers(np.bincount(self.row[mask], minlength=self.rows)))
+
+    def take_rows(self, rows: np.ndarray) -> Events:
+        """The given rows in that order; -1 gives a row without events."""
+        rows = np.asarray(rows, np.int64)
+        starts, counts = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        known = rows >= 0
+        starts[known], counts[known] = self.indptr[rows[known]], self.counts[rows[known]]
+        return self.at(concat_ranges(starts, counts), row_pointers(counts))
+
+    def matrix(self) -> Csr:
+        """One weight a pair of row and item, repeated events combined: (rows, n_items), cached."""
+        return self._pairs[0]
+
+    def pair_weights(self) -> Floats64:
+        """The weights of `matrix()` before they are rounded to float32 (a mean of 2/3, say): float64 [nnz]."""
+        matrix, unrounded = self._pairs
+        return matrix.data.astype(np.float64) if unrounded is None else unrounded
+
+    @cached_property
+    def _pairs(self) -> tuple[Csr, Floats64 | None]:
+        """The matrix, and its weights in float64 where float32 does not hold them."""
+        key = self.row * self.n_items + self.item
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.empty(0, np.int64)
+        weights = _combined(self.weight[order].astype(np.float64), starts, self.combine)
+        pair = key[starts]
+        indptr = row_pointers(np.bincount(pair // max(self.n_items, 1), minlength=self.rows))
+        items = (pair % max(self.n_items, 1)).astype(np.int32)
+        rounded = frozen(weights.astype(np.float32))
+        matrix = Csr(frozen(indptr), frozen(items), rounded, (self.rows, self.n_items))
+        return matrix, None if (rounded == weights).all() else frozen(weights)
+
+
+def _combined(weights: np.ndarray, starts: np.ndarray, combine: Combine) -> Floats64:
+    """One value a run that begins at `starts`, of weights in the order of time within a run."""
+    if not len(starts):
+        return np.empty(0)
+    ends = np.append(starts[1:], len(weights))
+    match combine.by:
+        case "sum":
+            values = np.add.reduceat(weights, starts)
+        case "mean":
+            values = np.add.reduceat(weights, starts) / (ends - starts)
+        case "max":
+            values = np.maximum.reduceat(weights, starts)
+        case "last":
+            values = weights[ends - 1]
+    if combine.max is not None:
+        values = np.clip(values, -combine.max, combine.max)
+    return np.asarray(values, np.float64)

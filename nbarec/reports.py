@@ -1,0 +1,146 @@
+"""What an evaluation found, and how it is written: a table for people, JSON and CSV for scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+from nbarec.arrays import Floats64
+from nbarec.durable import sync_folder
+from nbarec.statistics import Interval
+
+WHOLE_PIPELINE = "slate"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one list: its value for all users, a 95% interval, how many `users` it is defined for and how
+    many evaluated users it is `undefined` for. NaN stands for undefined."""
+
+    mean: float
+    ci95: Interval
+    users: int
+    undefined: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; NaN becomes None."""
+        interval = [_number(bound) for bound in self.ci95]
+        return {"mean": _number(self.mean), "ci95": interval, "users": self.users, "undefined": self.undefined}
+
+    def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return "-"
+        low, high = self.ci95
+        return f"{self.mean:.4f}" if math.isnan(low) else f"{self.mean:.4f} [{low:.4f}, {high:.4f}]"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One list, measured: `figures` by `name@k`, and the `values` of each user, float64 [users], NaN undefined."""
+
+    figures: Mapping[str, Figure]
+    values: Mapping[str, Floats64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The whole pipeline's slates (`slate`) and each stage's own lists (`stages`, by id) against held-out events.
+
+    `users` are the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
+    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took.
+    """
+
+    slate: Report
+    stages: Mapping[str, Report]
+    users: tuple[str, ...]
+    skipped: int
+    holdout: tuple[str, ...]
+    seconds: float
+
+    @property
+    def metrics(self) -> Mapping[str, Figure]:
+        """The figures of the whole pipeline by `name@k`."""
+        return self.slate.figures
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON, without the seconds: the same evaluation gives the same file."""
+        return {
+            "metrics": _figures(self.slate),
+            "stages": {stage: {"metrics": _figures(report)} for stage, report in self.stages.items()},
+            "users": {"evaluated": len(self.users), "without_relevant_item": self.skipped},
+            "holdout": list(self.holdout),
+        }
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Write `evaluation.json` and `evaluation_users.csv`; each appears whole or not at all. Returns their paths.
+
+        The CSV has `user_id`, a column a metric of the slate, and a column `stage:metric` for each of a stage;
+        an undefined value is an empty cell.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        figures, users = folder / "evaluation.json", folder / "evaluation_users.csv"
+        with replacing(figures) as file:
+            json.dump(self.to_json(), file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+        with replacing(users) as file:
+            csv.writer(file, lineterminator="\n").writerows(self._user_rows())
+        return figures, users
+
+    def _user_rows(self) -> Iterator[Sequence[str]]:
+        columns = dict(self.slate.values)
+        for stage, report in self.stages.items():
+            columns |= {f"{stage}:{label}": values for label, values in report.values.items()}
+        yield ["user_id", *columns]
+        cells = ([_cell(value) for value in values.tolist()] for values in columns.values())
+        yield from zip(self.users, *cells, strict=True)
+
+    def table(self) -> str:
+        """One line a stage and one for the whole pipeline, a column a metric: `0.1234 [0.1190, 0.1280]`."""
+        header = ["stage", *self.metrics]
+        reports = chain(self.stages.items(), [(WHOLE_PIPELINE, self.slate)])
+        lines = [[name, *(str(report.figures[label]) for label in self.metrics)] for name, report in reports]
+        return _aligned([header, *lines])
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file (UTF-8) that takes the place of `path` when the block ends well, and is removed when it does not."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    return {label: figure.to_json() for label, figure in report.figures.items()}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _aligned(lines: Iterable[Sequence[str]]) -> str:
+    """Columns two spaces apart, the first to the left."""
+    lines = list(lines)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [[line[0].ljust(widths[0]), *map(str.ljust, line[1:], widths[1:])] for line in lines]
+    return "\n".join("  ".join(line).rstrip() for line in padded)

@@ -1,0 +1,118 @@
+"""How sure a figure is: bootstrap intervals over users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from statistics import NormalDist
+
+import numpy as np
+
+from nbarec.arrays import Floats64, Ints64
+
+DRAWS_IN_BLOCK = 1 << 20
+"""Users drawn at once: bounds the memory, and is fixed, so that the draws depend on the seed alone."""
+
+Interval = tuple[float, float]
+Bounds = tuple[float, float]
+
+UNBOUNDED: Bounds = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """`count` samples of `users` users, drawn with replacement; the same ones each time they are asked for.
+
+    Figures that share their resamples differ by what they measure and not by the draw (common random numbers).
+    """
+
+    users: int
+    count: int
+    seed: int
+
+    @classmethod
+    def draw(cls, users: int, rng: np.random.Generator, count: int = 1000) -> Resamples:
+        """Resamples seeded by the next number of `rng`. Raises ValueError unless `count` is at least 1."""
+        if count < 1:
+            raise ValueError(f"resamples must be at least 1, not {count}")
+        return cls(users, count, int(rng.integers(2**63)))
+
+    def blocks(self) -> Iterator[Ints64]:
+        """Positions of the drawn users, some resamples at a time: int64 [block, users]."""
+        rng = np.random.default_rng(self.seed)
+        size = max(DRAWS_IN_BLOCK // max(self.users, 1), 1)
+        # A step a block of resamples, which bounds the memory.
+        for start in range(0, self.count, size):
+            yield rng.integers(0, max(self.users, 1), (min(size, self.count - start), self.users))
+
+    def each(self) -> Iterator[Ints64]:
+        """Positions of the drawn users, one resample at a time: int64 [users]."""
+        for block in self.blocks():
+            yield from block
+
+
+def mean_interval(values: Floats64, rng: np.random.Generator, resamples: int = 1000, level: float = 0.95) -> Interval:
+    """Percentile bootstrap interval (Efron 1979) of the mean of the defined values, float64 [users]; NaN is undefined.
+
+    Users are drawn with replacement, undefined ones too; (NaN, NaN) where no value is defined.
+    """
+    low, high = mean_intervals(values[:, None], Resamples.draw(len(values), rng, resamples), level)[0]
+    return float(low), float(high)
+
+
+def mean_intervals(values: Floats64, resamples: Resamples, level: float = 0.95) -> Floats64:
+    """`mean_interval` of each column of `values` float64 [users, figures] over the same resamples: [figures, 2]."""
+    means = resampled_means(values, resamples)
+    intervals = np.full((values.shape[1], 2), np.nan)
+    defined = ~np.isnan(means).all(axis=0)
+    if defined.any():
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        intervals[defined] = np.nanquantile(means[:, defined], tails, axis=0).T
+    return intervals
+
+
+def resampled_means(values: Floats64, resamples: Resamples) -> Floats64:
+    """The mean of the defined values of each column in each resample: float64 [resamples, figures].
+
+    NaN where a resample has no user whose value is defined. `values` is float64 [users, figures].
+    """
+    defined = ~np.isnan(values)
+    filled = np.where(defined, values, 0.0)
+    means = []
+    for drawn in resamples.blocks():
+        times = _times_drawn(drawn)
+        total, users = times @ filled, times @ defined.astype(np.float64)
+        means.append(np.divide(total, users, out=np.full(total.shape, np.nan), where=users > 0))
+    return np.concatenate(means)
+
+
+def standard_interval(
+    estimate: float,
+    figure: Callable[[Ints64], float],
+    resamples: Resamples,
+    *,
+    count: int = 200,
+    level: float = 0.95,
+    bounds: Bounds = UNBOUNDED,
+) -> Interval:
+    """estimate +- z x bootstrap standard error (Efron and Tibshirani 1986), clipped to `bounds`.
+
+    For figures of all users together, such as coverage: a resample repeats users, so it covers fewer items and a
+    percentile interval would miss the estimate. `figure` gives the figure of the users at positions int64
+    [users]; the first `count` resamples are used. (NaN, NaN) where the estimate or every figure is undefined.
+    """
+    figures = np.array([figure(drawn) for drawn in islice(resamples.each(), count)])
+    figures = figures[~np.isnan(figures)]
+    if np.isnan(estimate) or not len(figures):
+        return float("nan"), float("nan")
+    error = NormalDist().inv_cdf((1 + level) / 2) * float(figures.std(ddof=1 if len(figures) > 1 else 0))
+    low, high = bounds
+    return max(estimate - error, low), min(estimate + error, high)
+
+
+def _times_drawn(drawn: Ints64) -> Floats64:
+    """How often each user is in each resample: float64 [block, users]."""
+    block, users = drawn.shape
+    cells = drawn + np.arange(block)[:, None] * users
+    return np.bincount(cells.ravel(), minlength=block * users).reshape(block, users).astype(np.float64)

@@ -1,0 +1,1 @@
+"""What plugin authors test with: small known worlds, and checks that any component must pass."""

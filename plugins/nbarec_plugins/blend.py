@@ -1,0 +1,190 @@
+"""Blend: one score from what several generators say of an item, with weights that may differ case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from nbarec.arrays import Bools, Floats32, Floats64, Ints64, frozen
+from nbarec.batch import Pool, Request
+from nbarec.components import NoState, Ranker, param
+from nbarec.data import Dataset
+from nbarec.errors import ConfigError
+from nbarec.expressions import Expression
+from nbarec.hookspecs import hookimpl
+from nbarec.params import check_params
+from nbarec.scopes import PoolScope
+
+LARGEST = 1_000_000
+"""Largest weight and largest `k`: beyond it float32 scores no longer tell neighbouring ranks apart."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Weights for some of the entries.
+
+    An item case such as `item.events < 5` re-weighs some entries of a row while the others keep their weights. All
+    still compete by the same plain weighted sum, with nothing rescaled: under `{alike: 1.0}` a new item that is first
+    in `alike` gets as much as a weight of 1.0 can give, a well-known item what all its sources add up to.
+    """
+
+    when: Expression = param(doc="Which entries; an entry for which this is unknown is not one of them.")
+    weights: Mapping[str, float] = param(
+        ge=0, le=LARGEST, doc="Generator id: weight, in place of the blend's; a generator not listed weighs 0."
+    )
+
+    def __post_init__(self) -> None:
+        check_params(self)
+        if not self.weights:
+            raise ValueError("weights must name at least one generator")
+
+
+@dataclass(frozen=True)
+class Blend(Ranker[NoState]):
+    """score(u, i) = sum over generators g of weight_g * value_g(u, i).
+
+    `value_g` comes from g's list for u, by `method`:
+
+    * `reciprocal_rank`: 1 / (k + rank) (Cormack, Clarke and Buettcher 2009, with k = 60; k = 0 is plain 1 / rank);
+      0 where g does not propose the item.
+    * `min_max`: (s - min) / (max - min) (Fox and Shaw 1994; Lee 1997); 0 where g does not propose it.
+    * `standardised`: (s - mean) / deviation, the population's (Montague and Aslam 2001). Where g does not propose the
+      item, the list's lowest value: what a list leaves out is at best as good as its last entry, whereas 0, the
+      list's mean, would put it above half of the list.
+
+    A list whose scores are all the same gives 1 to what it proposes and 0 to the rest under both `min_max` and
+    `standardised`, so that being proposed still counts.
+
+    >>> import numpy as np
+    >>> from nbarec.testing.worlds import pool_of, request_for, tiny_world
+    >>> request = request_for(tiny_world(), [0])
+    >>> pool = pool_of(request, {"latent": [{3: 0.9, 5: 0.8}], "alike": [{5: 0.7}]})
+    >>> Blend(k=0, weights={"latent": 0.6, "alike": 0.4}).rank(NoState(), request, pool).round(2).tolist()
+    [0.6000000238418579, 0.699999988079071]
+    """
+
+    name: ClassVar[str] = "blend"
+
+    method: Literal["reciprocal_rank", "min_max", "standardised"] = param(
+        "reciprocal_rank", doc="How a generator's list becomes values that can be added."
+    )
+    k: float = param(60.0, ge=0, le=LARGEST, doc="Of reciprocal_rank: the larger, the less the first places stand out.")
+    weights: Mapping[str, float] = param(
+        {},
+        ge=0,
+        le=LARGEST,
+        doc="Generator id: weight. 1 for each where none is given; otherwise a generator not listed weighs 0.",
+    )
+    cases: tuple[Case, ...] = param(
+        (), doc="Weights for some of the entries; for each entry the first case that holds replaces `weights` whole."
+    )
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
+        """Nothing to learn."""
+        return NoState()
+
+    def rank(self, state: NoState, request: Request, pool: Pool) -> Floats32:
+        """The weighted sum: float32 [N]. Raises ConfigError where weights name what is no generator here."""
+        self._refuse_strangers(pool.sources)
+        weights = self._weights(request, pool)
+        total = np.zeros(len(pool))
+        # One pass a generator, in their order: an entry's sum never depends on the shape of the batch.
+        for source in range(len(pool.sources)):
+            total += weights[:, source] * self._values(pool, source)
+        return frozen(total.astype(np.float32))
+
+    def _refuse_strangers(self, sources: tuple[str, ...]) -> None:
+        named = [*self.weights, *(source for case in self.cases for source in case.weights)]
+        if unknown := [source for source in dict.fromkeys(named) if source not in sources]:
+            listed, there = ", ".join(map(repr, unknown)), ", ".join(sources) or "none"
+            raise ConfigError(f"blend has weights for {listed}, but the generators here are: {there}")
+
+    def _weights(self, request: Request, pool: Pool) -> Floats64:
+        """The weight of every entry's every source: float64 [N, S]."""
+        usual = _by_source(self.weights, pool.sources) if self.weights else np.ones(len(pool.sources))
+        weights = np.broadcast_to(usual, (len(pool), len(usual))).copy()
+        scope = PoolScope(request, pool)
+        # From the last case to the first, so that the first that holds has the last word.
+        for case in reversed(self.cases):
+            weights[case.when.truth(scope).holds] = _by_source(case.weights, pool.sources)
+        return weights
+
+    def _values(self, pool: Pool, source: int) -> Floats64:
+        """What one generator says of every entry: float64 [N]."""
+        match self.method:
+            case "reciprocal_rank":
+                ranks = pool.ranks[:, source]
+                values = np.zeros(len(pool))
+                np.divide(1.0, self.k + ranks, out=values, where=ranks > 0)
+                return values
+            case "min_max":
+                return _min_max(_Lists.of(pool, source), len(pool))
+            case "standardised":
+                return _standardised(_Lists.of(pool, source), pool)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """One generator's lists, row by row and best first, however the pool is sorted.
+
+    Per proposal `entry` int64 (position in the pool), `score` float64 and `run` int64 (which list); per list that is
+    not empty its `row` int64, `low` and `high` float64 and whether it is `flat`, with all scores the same.
+    """
+
+    entry: Ints64
+    score: Floats64
+    run: Ints64
+    row: Ints64
+    low: Floats64
+    high: Floats64
+    flat: Bools
+
+    @classmethod
+    def of(cls, pool: Pool, source: int) -> _Lists:
+        ranks = pool.ranks[:, source]
+        proposed = np.flatnonzero(ranks)
+        entry = proposed[np.lexsort((ranks[proposed], pool.row[proposed]))]
+        score, row = pool.scores[entry, source].astype(np.float64), pool.row[entry].astype(np.int64)
+        begins = np.diff(row, prepend=-1) > 0
+        starts, run = np.flatnonzero(begins), np.cumsum(begins) - 1
+        low, high = np.minimum.reduceat(score, starts), np.maximum.reduceat(score, starts)
+        return cls(entry, score, run, row[starts], low, high, low == high)
+
+    def means(self, values: Floats64) -> Floats64:
+        """The mean of each list, added up in the order of the list: float64 [lists]."""
+        lists = len(self.row)
+        return np.bincount(self.run, weights=values, minlength=lists) / np.bincount(self.run, minlength=lists)
+
+
+def _min_max(lists: _Lists, entries: int) -> Floats64:
+    """(s - min) / (max - min) of each list, 1 in a flat one and 0 outside: float64 [entries]."""
+    span = np.where(lists.flat, 1.0, lists.high - lists.low)[lists.run]
+    values = np.zeros(entries)
+    values[lists.entry] = np.where(lists.flat[lists.run], 1.0, (lists.score - lists.low[lists.run]) / span)
+    return values
+
+
+def _standardised(lists: _Lists, pool: Pool) -> Floats64:
+    """(s - mean) / deviation of each list, the lowest of these outside; 1 in a flat list and 0 outside: float64 [N]."""
+    mean = lists.means(lists.score)
+    centred = lists.score - mean[lists.run]
+    deviation = np.where(lists.flat, 1.0, np.sqrt(lists.means(centred**2)))
+    lowest = np.zeros(pool.rows)
+    lowest[lists.row] = np.where(lists.flat, 0.0, (lists.low - mean) / deviation)
+    values = lowest[pool.row]
+    values[lists.entry] = np.where(lists.flat[lists.run], 1.0, centred / deviation[lists.run])
+    return values
+
+
+def _by_source(weights: Mapping[str, float], sources: tuple[str, ...]) -> Floats64:
+    """One weight a source, 0 where it is not listed: float64 [S]."""
+    return np.array([weights.get(source, 0.0) for source in sources], np.float64)
+
+
+@hookimpl
+def nbarec_rankers() -> Iterable[type[Ranker[NoState]]]:
+    """The rankers of this module."""
+    return [Blend]

@@ -1,0 +1,87 @@
+"""Content-based filtering: items whose attributes are like those of what a user liked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nbarec.batch import Candidates, Request
+from nbarec.components import CandidateGenerator, param
+from nbarec.data import Dataset
+from nbarec.errors import ConfigError
+from nbarec.hookspecs import hookimpl
+from nbarec.kernels import exclude, top_of_dense
+from nbarec.tables import Table
+from nbarec_plugins.attributes import Features, usable_columns
+
+
+@dataclass(frozen=True)
+class ContentState:
+    """The feature vector of every item of the catalogue."""
+
+    features: Features
+
+
+@dataclass(frozen=True)
+class Content(CandidateGenerator[ContentState]):
+    """Scores item j by the cosine of its feature vector with the user's profile (Pazzani, Billsus 2007).
+
+    The profile is the mean of the feature vectors of the history's events of positive weight, weighted by it; an item
+    that was played twice counts twice. `attributes.Features` defines the features. Needs no event of an item, so new
+    items are proposed like any other; a history without a liked item, or whose profile is zero, yields nothing.
+
+    >>> table = Table(3, {"tempo": NumberColumn(np.array([60.0, 62.0, 140.0]))})
+    >>> sorted(Content(fields={"tempo": 2.0}).features_of(table).length.round(2).tolist())
+    [1.36, 1.47, 2.83]
+    """
+
+    name: ClassVar[str] = "content"
+    fields: Mapping[str, float] | None = param(
+        None, gt=0, doc="Columns of the items table, and what to multiply each one's features by; all if left out."
+    )
+    tfidf: bool = param(True, doc="Whether rare tags of a multi-valued column weigh more than common ones.")
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> ContentState:
+        """The features of the catalogue; deterministic. Raises ConfigError where it lacks the columns."""
+        return ContentState(self.features_of(data.catalog))
+
+    def update(self, state: ContentState, data: Dataset, new: Dataset) -> ContentState:
+        """Equal to a refit: new events change nothing, new items join the catalogue."""
+        return ContentState(self.features_of(data.catalog))
+
+    def generate(self, state: ContentState, request: Request, limit: int) -> Candidates:
+        """Every item by its cosine with the profile, best first."""
+        history = request.history
+        liked = np.flatnonzero(history.weight > 0)
+        weight = history.weight[liked].astype(np.float64)
+        profiles = state.features.profiles(history.row[liked], history.item[liked], weight, len(request))
+        return top_of_dense(exclude(state.features.cosines(profiles), request.excluded), limit)
+
+    def features_of(self, table: Table) -> Features:
+        """The feature vectors of a table's rows. Raises ConfigError where it lacks the columns."""
+        return Features.of(table, self._weights(table), self.tfidf)
+
+    def _weights(self, table: Table) -> Mapping[str, float]:
+        known = ", ".join(table.columns) or "none"
+        if self.fields is None:
+            usable = usable_columns(table)
+            if not usable:
+                raise ConfigError(
+                    "content compares items by their attributes, and the items have no column that tells them apart "
+                    f"(columns: {known}); give data.items a file with columns such as genre or tempo"
+                )
+            return dict.fromkeys(usable, 1.0)
+        unknown = [name for name in self.fields if name not in table.columns]
+        if unknown or not self.fields:
+            wrong = f"names {', '.join(map(repr, unknown))}" if unknown else "is empty"
+            raise ConfigError(f"content: fields {wrong}; the items have these columns: {known}")
+        return self.fields
+
+
+@hookimpl
+def nbarec_candidate_generators() -> list[type[Content]]:
+    """The generators of this module."""
+    return [Content]

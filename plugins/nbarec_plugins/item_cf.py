@@ -1,0 +1,124 @@
+"""Item-based collaborative filtering: items like those in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from nbarec.arrays import Floats64, Ints64
+from nbarec.batch import Candidates, Request
+from nbarec.components import CandidateGenerator, param
+from nbarec.data import Dataset
+from nbarec.hookspecs import hookimpl
+from nbarec.kernels import best_first
+from nbarec_plugins.neighbours import Measure, Signal, Similarity
+from nbarec_plugins.sparse_rows import SparseRows, Term, grades, overlaps
+
+Score = Literal["sum", "mean"]
+
+_TERMS: Mapping[Score, tuple[Term, ...]] = {
+    "sum": (np.multiply,),
+    "mean": (np.multiply, lambda _weight, similarity: np.abs(similarity)),
+}
+
+
+@dataclass(frozen=True)
+class ItemCfState:
+    """`neighbours` holds each item's most similar items and how similar they are (items x items); `digest` int64
+    [items] is a hash of the events that each item's similarities were computed from."""
+
+    neighbours: SparseRows
+    digest: Ints64
+
+
+@dataclass(frozen=True)
+class ItemCf(CandidateGenerator[ItemCfState]):
+    """Scores item j by its similarity to the items i of the history (Sarwar, Karypis, Konstan, Riedl 2001).
+
+    score(j) = sum over i of similarity(i -> j) weight(i), over the items i that have j among their `neighbors` most
+    similar (Deshpande, Karypis 2004); with `score: mean` divided by the sum of |similarity(i -> j)| over the same i.
+    A pair's events are combined into one weight first. Pairs of weight 0 say nothing; negative weights count against.
+    An item is proposed where that sum is positive: more speaks for it than against it. So a history without items
+    that others share yields nothing. `neighbours.Measure` defines the similarities.
+
+    >>> data = Dataset.from_arrays(["ann", "ann", "bob", "bob"], ["tea", "milk", "tea", "milk"])
+    >>> ItemCf(neighbors=1).fit(data, np.random.default_rng(0)).neighbours.column.tolist()
+    [1, 0]
+    """
+
+    name: ClassVar[str] = "item_cf"
+    similarity: Similarity = param(
+        "cosine", doc="How alike two items are. adjusted_cosine, pearson: for ratings, better with some shrink."
+    )
+    neighbors: int = param(100, ge=1, doc="How many of the most similar items each item keeps.")
+    shrink: float = param(0.0, ge=0, doc="Similarities of n common users are multiplied by n / (n + shrink).")
+    alpha: float = param(0.0, ge=0, le=1, doc="conditional only: how much an item's own popularity is discounted.")
+    score: Score = param("sum", doc="sum favours items like many in the history; mean estimates a weight.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha and self.similarity != "conditional":
+            raise ValueError(f"alpha has no part in {self.similarity}; leave it out, or use similarity: conditional")
+
+    @property
+    def _measure(self) -> Measure:
+        return Measure(self.similarity, self.shrink, self.alpha)
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> ItemCfState:
+        """The most similar items of every item; deterministic."""
+        signal = Signal.of(data.events, self.similarity)
+        every = np.arange(data.events.n_items)
+        return ItemCfState(self._measure.nearest(signal, every, self.neighbors), signal.digest())
+
+    def update(self, state: ItemCfState, data: Dataset, new: Dataset) -> ItemCfState:
+        """Equal to a refit, to the bit; recomputes the items that new events touch and those they share users with.
+
+        What is touched is found by comparing digests, so anything that changes an old weight (decay against a later
+        clock, say) is seen as well; where it changes all, all is recomputed.
+        """
+        signal = Signal.of(data.events, self.similarity)
+        digest = signal.digest()
+        before = np.zeros(len(digest), np.int64)
+        before[: len(state.digest)] = state.digest
+        changed = digest != before
+        old = state.neighbours
+        linked = old.row_of[changed[old.column]]
+        stale = np.unique(np.concatenate([np.flatnonzero(changed), signal.near(np.flatnonzero(changed)), linked]))
+        fresh = self._measure.nearest(signal, stale, self.neighbors)
+        return ItemCfState(old.replaced(stale, fresh, len(digest)), digest)
+
+    def generate(self, state: ItemCfState, request: Request, limit: int) -> Candidates:
+        """Items with more evidence for than against, best first."""
+        history = request.history.matrix()
+        weight = request.history.pair_weights()
+        read = SparseRows.from_csr(history, weight != 0, weight)
+        possible = np.maximum(limit, 1) + request.excluded.counts
+        rows, items, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
+        # One step a block of rows: what bounds the memory.
+        for met in overlaps(read, state.neighbours, _TERMS[self.score]):
+            proposed = np.flatnonzero(met.sums[0] > 0)
+            row, score = met.row[proposed], self._scores(met.sums, proposed)
+            grade, last = grades(row, score, met.rows, possible[met.first : met.first + met.rows])
+            kept = grade >= last[row] - 2
+            rows.append(met.first + row[kept])
+            items.append(met.column[proposed[kept]])
+            scores.append(score[kept])
+        return _best_allowed(np.concatenate(rows), np.concatenate(items), np.concatenate(scores), request, limit)
+
+    def _scores(self, sums: tuple[Floats64, ...], at: Ints64) -> Floats64:
+        return sums[0][at] if self.score == "sum" else sums[0][at] / sums[1][at]
+
+
+def _best_allowed(row: Ints64, item: Ints64, score: Floats64, request: Request, limit: int) -> Candidates:
+    """The best of these entries, the request's excluded ones left out."""
+    allowed = ~request.excluded.contains(row, item)
+    return best_first(row[allowed], item[allowed], score[allowed], len(request), limit)
+
+
+@hookimpl
+def nbarec_candidate_generators() -> list[type[ItemCf]]:
+    """The generators of this module."""
+    return [ItemCf]
