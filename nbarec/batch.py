@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -194,7 +194,7 @@ class Trace:
     def plus(self, other: Trace) -> Trace:
         """The trace of two batches, one after the other."""
         return Trace(
-            stages=tuple(a.plus(b) for a, b in zip(self.stages, other.stages, strict=True)),
+            stages=_added(self.stages, other.stages),
             sources=self.sources,
             proposed=np.concatenate([self.proposed, other.proposed]),
             known=np.concatenate([self.known, other.known]),
@@ -202,14 +202,22 @@ class Trace:
         )
 
 
+def _added(first: Sequence[StageTrace], second: Sequence[StageTrace]) -> tuple[StageTrace, ...]:
+    """The traces of two batches by stage and step; a step that only some batches need is counted where it was."""
+    added: dict[tuple[str, str], StageTrace] = {}
+    for trace in (*first, *second):
+        key = trace.stage, trace.step
+        added[key] = added[key].plus(trace) if key in added else trace
+    return tuple(added.values())
+
+
 @dataclass(frozen=True)
 class Slate:
-    """What B users get: `item` int32 [B, k] (-1: empty place), `score` float32 [B, k] (NaN), `pool_pos` int64
-    [B, k] (-1), `decision`: why a row is short or empty (empty text: it is full)."""
+    """What B users get: `item` int32 [B, k] (-1: empty place), `score` float32 [B, k] (NaN), `decision`: why a row
+    is short or empty (empty text: it is full), `removed`: entries that each post-filter took out."""
 
     item: Ints32
     score: Floats32
-    pool_pos: Ints64
     decision: tuple[str, ...]
     users: tuple[TextOrNumber, ...]
     ids: Ids
@@ -231,12 +239,11 @@ class Slate:
                 yield user, rank, item, float(score)
 
     def plus(self, other: Slate) -> Slate:
-        """The slates of two batches, one after the other. Pool positions count on from the first's."""
+        """The slates of two batches, one after the other."""
         return replace(
             self,
             item=np.concatenate([self.item, other.item]),
             score=np.concatenate([self.score, other.score]),
-            pool_pos=np.concatenate([self.pool_pos, other.pool_pos]),
             decision=self.decision + other.decision,
             users=self.users + other.users,
             trace=self.trace.plus(other.trace),

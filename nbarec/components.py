@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from nbarec.arrays import AnyArray, Floats32, Floats64, Ints64
 from nbarec.batch import Candidates, Pool, Request, Slate
 from nbarec.data import Dataset
+from nbarec.errors import ConfigError
 from nbarec.params import check_params, param
 from nbarec.sparse import Csr
 
@@ -105,6 +107,13 @@ class DataSource(Component):
     @abstractmethod
     def load(self) -> Dataset:
         """Everything there is. Raises DataError naming file and line where the data are wrong."""
+
+    def events_from(self, path: str | Path) -> Dataset:
+        """The events of another file of the same shape: new ones for an update, or those of a given test file.
+
+        Raises ConfigError where the source has no files.
+        """
+        raise ConfigError(f"the data source {self.name!r} reads no events file, so {path} can't be used with it")
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from nbarec.arrays import Ints64, frozen, row_pointers
+from nbarec.arrays import Floats64, Ints64, frozen, row_pointers
 from nbarec.errors import DataError
 from nbarec.events import Combine, Events
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.tables import CategoryColumn, Column, NumberColumn, Table
 
 NO_KIND = -1
+KINDS_LIMIT = int(np.iinfo(np.int16).max)
+FLOAT32_LIMIT = float(np.finfo(np.float32).max)
+SECONDS_LIMIT = 2.0**53  # up to here every whole number has a float64 of its own
 
 
 @dataclass(frozen=True)
@@ -57,25 +61,28 @@ class Dataset:
         weight: Sequence[float] | np.ndarray | None = None,
         *,
         value: Sequence[float] | np.ndarray | None = None,
-        time: Sequence[int] | np.ndarray | None = None,
+        time: Sequence[float] | np.ndarray | None = None,
         kind: Sequence[str] | np.ndarray | None = None,
         combine: Combine | None = None,
     ) -> Dataset:
         """From one array entry an event; weights default to 1, values to the weights.
 
-        Raises DataError where lengths differ or a number is not finite, naming the row (from 0).
+        `time` is in seconds since 1970 UTC (a part of a second is dropped), or datetime64. Raises DataError where
+        lengths differ, an id is missing or a number is not finite, naming the row (from 0).
         """
-        if len(user) != len(item):
-            raise DataError(f"user has {len(user)} rows and item has {len(item)}; they must match")
+        rows = len(user)
+        for what, column in (("item", item), ("kind", kind)):
+            if column is not None and len(column) != rows:
+                raise DataError(f"user has {rows} rows and {what} has {len(column)}; they must match")
         users, user_at = _positions("user", user)
         items, item_at = _positions("item", item)
-        weights = np.ones(len(user)) if weight is None else weight
+        weights = np.ones(rows) if weight is None else weight
         columns = EventColumns(
             user=user_at,
             item=item_at,
-            weight=_numbers("weight", weights, len(user)),
-            value=_numbers("value", weights if value is None else value, len(user)),
-            time=_numbers("time", np.zeros(len(user)) if time is None else time, len(user)).astype(np.int64),
+            weight=_numbers("weight", weights, rows, FLOAT32_LIMIT),
+            value=_numbers("value", weights if value is None else value, rows, FLOAT32_LIMIT),
+            time=_seconds(np.zeros(rows) if time is None else time, rows),
             kind=None if kind is None else CategoryColumn.of([str(k) for k in kind]),
         )
         events = columns.sorted_events(len(users), len(items), combine or Combine())
@@ -86,8 +93,9 @@ class Dataset:
         cls, users: Ids, items: Ids, events: Events, catalog: Table, audience: Table, as_of: int | None = None
     ) -> Dataset:
         """From parts that belong together; the clock stands at the latest event unless it is given."""
-        latest = int(events.time.max(initial=0)) if as_of is None else as_of
-        return cls(users, items, events, catalog, audience, latest)
+        if as_of is None:
+            as_of = int(events.time.max()) if len(events) else 0
+        return cls(users, items, events, catalog, audience, as_of)
 
     def with_events(self, events: Events) -> Dataset:
         """The same users and items with other events; the clock stays."""
@@ -122,7 +130,10 @@ class EventColumns:
     columns: Mapping[str, Column] | None = None
 
     def sorted_events(self, n_users: int, n_items: int, combine: Combine) -> Events:
-        """A row a user, by time; events of one moment stay in the order they came in."""
+        """A row a user, by time; events of one moment stay in the order they came in.
+
+        Raises DataError where there are more kinds than int16 can number.
+        """
         by_time = np.argsort(self.time, kind="stable")
         order = by_time[np.argsort(self.user[by_time], kind="stable")]
         indptr = row_pointers(np.bincount(self.user, minlength=n_users))
@@ -143,6 +154,10 @@ class EventColumns:
     def _kinds(self) -> tuple[tuple[str, ...], np.ndarray]:
         if self.kind is None:
             return (), np.full(len(self.user), NO_KIND)
+        if len(self.kind.levels) > KINDS_LIMIT:
+            raise DataError(
+                f"there are {len(self.kind.levels):,} kinds of event; {KINDS_LIMIT:,} is the most there can be"
+            )
         return tuple(map(str, self.kind.levels.all())), self.kind.codes
 
 
@@ -151,24 +166,46 @@ def _id_column(ids: Ids) -> CategoryColumn:
 
 
 def _positions(what: str, ids: Sequence[Any] | np.ndarray) -> tuple[Ids, Ints64]:
-    array = np.asarray(ids)
-    if array.dtype.kind not in "iuUO":
-        raise DataError(f"{what} ids must be whole numbers or text, not {array.dtype}")
+    array = np.asarray(ids) if len(ids) else np.empty(0, np.int64)
+    if array.dtype.kind not in "iuUO" or array.ndim != 1:
+        shaped = "" if array.ndim == 1 else f" of shape {array.shape}"
+        raise DataError(f"{what} ids must be one column of whole numbers or text, not {array.dtype}{shaped}")
     listed = array.tolist()
-    for row, value in enumerate(listed):
-        if value is None or value == "":
-            raise DataError(f"row {row}: the {what} id is missing")
-    unique = sorted(set(listed), key=str)
+    if array.dtype.kind in "UO":
+        _check_ids(what, listed)
+    unique = list(set(listed))
     found = Ids.sorted_of(unique)
     position = dict(zip(unique, found.index(unique).tolist(), strict=True))
     return found, np.array([position[value] for value in listed], np.int64)
 
 
-def _numbers(what: str, values: Sequence[float] | np.ndarray, rows: int) -> np.ndarray:
-    numbers = np.asarray(values, np.float64)
+def _check_ids(what: str, ids: Sequence[Any]) -> None:
+    for row, value in enumerate(ids):
+        if value is None or value == "":
+            raise DataError(f"row {row}: the {what} id is missing")
+        if isinstance(value, bool) or not isinstance(value, str | Integral):
+            raise DataError(f"row {row}: the {what} id is {value!r}; it must be a whole number or text")
+
+
+def _seconds(times: Sequence[float] | np.ndarray, rows: int) -> Ints64:
+    array = np.asarray(times)
+    if array.dtype.kind == "M":
+        missing = np.flatnonzero(np.isnat(array))
+        if len(missing):
+            raise DataError(f"row {missing[0]}: the time is missing")
+        array = array.astype("datetime64[s]").astype(np.int64)
+    return np.floor(_numbers("time", array, rows, SECONDS_LIMIT)).astype(np.int64)
+
+
+def _numbers(what: str, values: Sequence[float] | np.ndarray, rows: int, limit: float) -> Floats64:
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{what} must be numbers: {error}") from error
     if numbers.shape != (rows,):
         raise DataError(f"{what} has shape {numbers.shape}; one number for each of {rows} rows is needed")
-    bad = np.flatnonzero(~np.isfinite(numbers))
+    bad = np.flatnonzero(~(np.abs(numbers) <= limit))
     if len(bad):
-        raise DataError(f"row {bad[0]}: {what} is {numbers[bad[0]]}; it must be a finite number")
+        said = f"row {bad[0]}: {what} is {numbers[bad[0]]}"
+        raise DataError(f"{said}; it must be a finite number, and not above {limit:.2g} in size")
     return numbers

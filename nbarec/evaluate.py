@@ -212,7 +212,7 @@ def _first_places(slate: Slate, k: int) -> Slate:
     """The same slates cut to their first k places."""
     if slate.item.shape[1] == k:
         return slate
-    return replace(slate, item=slate.item[:, :k], score=slate.score[:, :k], pool_pos=slate.pool_pos[:, :k])
+    return replace(slate, item=slate.item[:, :k], score=slate.score[:, :k])
 
 
 def _taker(slate: Slate) -> Callable[[np.ndarray], Slate]:
@@ -226,7 +226,6 @@ def _taker(slate: Slate) -> Callable[[np.ndarray], Slate]:
             slate,
             item=slate.item.take(rows, axis=0),
             score=slate.score.take(rows, axis=0),
-            pool_pos=slate.pool_pos.take(rows, axis=0),
             decision=tuple(decision.take(rows).tolist()),
             users=tuple(users.take(rows).tolist()),
             trace=replace(trace, proposed=trace.proposed[rows], known=trace.known[rows], events=trace.events[rows]),

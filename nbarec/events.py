@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from nbarec.arrays import Floats32, Floats64, Ints16, Ints32, Ints64, concat_ranges, frozen, row_pointers, rows_of
-from nbarec.params import param
+from nbarec.params import check_params, param
 from nbarec.sparse import Csr
 from nbarec.tables import Column
 
@@ -21,6 +21,9 @@ class Combine:
 
     by: Literal["sum", "mean", "max", "last"] = param("sum", doc="What to take of a pair's weights.")
     max: float | None = param(None, gt=0, doc="Cap on the size of the combined weight.")
+
+    def __post_init__(self) -> None:
+        check_params(self)
 
 
 @dataclass(frozen=True)

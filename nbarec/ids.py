@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Bytes, Ints64, Uints64, frozen, hash_texts
+from nbarec.arrays import AnyArray, Bytes, Ints64, Uints64, frozen, hash_texts
 from nbarec.errors import DataError
 
 TextOrNumber = str | int
@@ -41,12 +42,12 @@ class Ids:
 
     @classmethod
     def sorted_of(cls, values: Iterable[TextOrNumber]) -> Ids:
-        """Unique ids in their natural order: numbers by size, texts by code point."""
+        """The distinct ids in their natural order: numbers by size, texts by code point."""
         listed = list(set(values))
-        try:
-            return cls.of(sorted(listed, key=_number_or_fail))
-        except ValueError:
-            return cls.of(sorted(map(str, listed)))
+        numbers = _as_numbers(listed)
+        if numbers is None:
+            return cls.of(sorted(set(map(str, listed))))
+        return cls._of_numbers(np.unique(numbers), any(isinstance(value, str) for value in listed))
 
     @classmethod
     def _of_numbers(cls, numbers: Ints64, as_text: bool) -> Ids:
@@ -62,10 +63,10 @@ class Ids:
         return cls(np.empty(0, np.int64), blob, offsets, frozen(hashes[order]), frozen(order), True)
 
     def _refuse_twins(self) -> None:
-        if len(self) and len(set(self.all())) < len(self):
-            seen: set[TextOrNumber] = set()
-            twin = next(value for value in self.all() if value in seen or seen.add(value))
-            raise DataError(f"id {twin!r} stands twice where ids must be unique")
+        listed = self.all()
+        if len(set(listed)) < len(listed):
+            twin = next(value for value, times in Counter(listed).items() if times > 1)
+            raise DataError(f"id {twin!r} stands twice where ids must be unique; keep one of them")
 
     def __len__(self) -> int:
         return len(self.order)
@@ -100,18 +101,18 @@ class Ids:
         for step in range(int((last - first).max(initial=0))):
             open_ = np.flatnonzero((found < 0) & (first + step < last))
             position = self.order[first[open_] + step]
-            same = [self._text(p) == texts[i] for p, i in zip(position, open_, strict=True)]
+            same = [self._text(p) == texts[i] for p, i in zip(position.tolist(), open_.tolist(), strict=True)]
             found[open_] = np.where(same, position, -1)
         return found
 
-    def take(self, positions: Iterable[int] | np.ndarray) -> list[TextOrNumber]:
+    def take(self, positions: Sequence[int] | AnyArray) -> list[TextOrNumber]:
         """The ids at these positions."""
         if self.are_numbers:
             numbers: list[int] = self.numbers[np.asarray(positions, np.int64)].tolist()
             return [str(number) for number in numbers] if self.as_text else list(numbers)
         return [self._text(position) for position in positions]
 
-    def texts(self, positions: Iterable[int] | np.ndarray) -> list[str]:
+    def texts(self, positions: Sequence[int] | AnyArray) -> list[str]:
         """The ids at these positions, as text."""
         return [str(value) for value in self.take(positions)]
 
@@ -130,11 +131,21 @@ class Ids:
 
 
 def encode_texts(texts: Sequence[str]) -> tuple[Bytes, Ints64]:
-    """One UTF-8 blob of all texts, uint8, and where each begins, int64 [n + 1]."""
-    encoded = [text.encode() for text in texts]
+    """One UTF-8 blob of all texts, uint8, and where each begins, int64 [n + 1].
+
+    Raises DataError where a text holds half of a surrogate pair, which UTF-8 can't hold.
+    """
+    encoded = [_encoded(text) for text in texts]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(text) for text in encoded], out=offsets[1:])
     return frozen(np.frombuffer(b"".join(encoded), np.uint8)), frozen(offsets)
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{text!r} holds half of a surrogate pair; write the character itself") from None
 
 
 def _as_numbers(values: Sequence[TextOrNumber]) -> Ints64 | None:
@@ -146,14 +157,7 @@ def _as_numbers(values: Sequence[TextOrNumber]) -> Ints64 | None:
 def _whole_number(value: TextOrNumber) -> int | None:
     try:
         number = int(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # not a number; NaN; infinity
         return None
-    fits = -(2**63) <= number < 2**63
-    return number if fits and (not isinstance(value, str) or str(number) == value) else None
-
-
-def _number_or_fail(value: TextOrNumber) -> int:
-    number = _whole_number(value)
-    if number is None:
-        raise ValueError(value)
-    return number
+    same = str(number) == value if isinstance(value, str) else number == value
+    return number if same and -(2**63) <= number < 2**63 else None

@@ -9,25 +9,29 @@ from nbarec.batch import Candidates
 from nbarec.sparse import Csr
 
 TIE = 1e-9
-"""Scores that differ by less than this share of the row's largest score are ties."""
+"""Scores that differ by no more than this share of the row's largest score are ties."""
 
 NOT_PROPOSED = -np.inf
 
 
-def best_first(row: np.ndarray, item: np.ndarray, score: Floats64, rows: int, limit: int) -> Candidates:
+def best_first(
+    row: np.ndarray, item: np.ndarray, score: Floats64, rows: int, limit: int, largest: Floats64 | None = None
+) -> Candidates:
     """The `limit` best entries of each row, best first; ties go by item position.
 
-    `row` int64 [N] ascending, `item` int [N], `score` float64 [N], finite. Rounding noise must not decide an
-    order, so neighbours in the order whose scores differ by less than `TIE` of the row's largest score form one
-    group with one score, the group's best.
+    `row` int64 [N], `item` int [N], `score` float64 [N], finite. Rounding noise must not decide an order, so
+    neighbours in the order whose scores differ by no more than `TIE` of the row's largest score form one group
+    with one score, the group's best. `largest` float64 [rows] is that score's size, where entries were left out.
     """
     order = np.lexsort((item, -score, row))
     row, item, score = row[order], item[order], score[order]
     indptr = row_pointers(np.bincount(row, minlength=rows))
-    first = indptr[:-1][row]
-    largest = np.maximum(np.abs(score[first]), np.abs(score[(indptr[1:] - 1)[row]]))
+    if largest is None:
+        largest = np.zeros(rows)
+        filled = np.flatnonzero(np.diff(indptr))
+        largest[filled] = np.maximum(np.abs(score[indptr[filled]]), np.abs(score[indptr[filled + 1] - 1]))
     starts_group = np.ones(len(row), bool)
-    starts_group[1:] = (row[1:] != row[:-1]) | (score[:-1] - score[1:] > TIE * largest[1:])
+    starts_group[1:] = (row[1:] != row[:-1]) | (score[:-1] - score[1:] > TIE * largest[row[1:]])
     group = np.cumsum(starts_group) - 1
     by_group = np.lexsort((item, group))
     item, score = item[by_group], score[np.flatnonzero(starts_group)][group]
@@ -43,17 +47,33 @@ def best_first(row: np.ndarray, item: np.ndarray, score: Floats64, rows: int, li
 def top_of_dense(scores: Floats64, limit: int) -> Candidates:
     """The `limit` best items of each row of a dense block float64 [B, items]; -inf is never proposed.
 
-    Only entries that can still be among the best are sorted: those at least as good as the row's `limit`-th,
-    less the tolerance for ties.
+    Only entries that can still be among the best are sorted: those at least as good as the row's `limit`-th, and
+    its ties.
     """
     rows, items = scores.shape
     possible = scores > NOT_PROPOSED
+    largest = np.max(np.abs(scores), axis=1, where=possible, initial=0.0)
     if 0 < limit < items:
-        floor = np.partition(scores, items - limit, axis=1)[:, items - limit, None]
-        span = np.max(np.abs(scores), axis=1, where=possible, initial=0.0)[:, None]
-        possible &= scores >= floor - TIE * span
+        possible &= scores >= _last_possible(scores, limit, TIE * largest)[:, None]
     row, item = np.nonzero(possible)
-    return best_first(row, item, scores[row, item], rows, limit)
+    return best_first(row, item, scores[row, item], rows, limit, largest)
+
+
+def _last_possible(scores: Floats64, limit: int, tolerance: Floats64) -> Floats64:
+    """The least score in each row of the group of ties that the `limit`-th best is in: float64 [B].
+
+    `scores` float64 [B, items] with more than `limit` items, `tolerance` float64 [B].
+    """
+    at = scores.shape[1] - limit
+    parted = np.partition(scores, at, axis=1)
+    last = parted[:, at].copy()
+    with np.errstate(invalid="ignore"):  # -inf less -inf: beyond the last proposed entry, and no tie of it
+        tied = np.flatnonzero(last - parted[:, :at].max(axis=1) <= tolerance)
+        falling = np.sort(parted[tied, : at + 1], axis=1)[:, ::-1]
+        ends_group = falling[:, :-1] - falling[:, 1:] > tolerance[tied, None]
+    ends_group = np.append(ends_group, np.ones((len(tied), 1), bool), axis=1)
+    last[tied] = falling[np.arange(len(tied)), ends_group.argmax(axis=1)]
+    return last
 
 
 def exclude(scores: Floats64, excluded: Csr) -> Floats64:
@@ -72,5 +92,6 @@ def weighted_row_sums(left: Csr, right: Csr) -> Floats64:
     width = right.shape[1]
     cell = np.repeat(left.row_of * width, counts) + right.indices[at]
     share = np.repeat(left.data.astype(np.float64), counts) * right.data[at]
-    summed = np.bincount(cell, weights=share, minlength=left.shape[0] * width)
+    # bincount forgets its weights where there are none, and would give whole numbers
+    summed = np.bincount(cell, weights=share, minlength=left.shape[0] * width).astype(np.float64, copy=False)
     return summed.reshape(left.shape[0], width)

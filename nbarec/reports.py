@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nbarec.arrays import Floats64
+from nbarec.data import FileReport
 from nbarec.durable import sync_folder
 from nbarec.statistics import Interval
 
@@ -56,7 +57,8 @@ class Evaluation:
     """The whole pipeline's slates (`slate`) and each stage's own lists (`stages`, by id) against held-out events.
 
     `users` are the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
-    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took.
+    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took; `files` is
+    what became of the input's rows.
     """
 
     slate: Report
@@ -65,6 +67,7 @@ class Evaluation:
     skipped: int
     holdout: tuple[str, ...]
     seconds: float
+    files: tuple[FileReport, ...] = ()
 
     @property
     def metrics(self) -> Mapping[str, Figure]:

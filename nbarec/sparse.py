@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Ints32, Ints64, concat_ranges, frozen
+from nbarec.arrays import Bools, Floats32, Ints32, Ints64, concat_ranges, frozen
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,23 @@ class Csr:
 
     @classmethod
     def from_pairs(cls, row: np.ndarray, column: np.ndarray, data: np.ndarray | None, shape: tuple[int, int]) -> Csr:
-        """From unsorted (row, column, value) triples; values of equal pairs are added. `None` stands for ones."""
+        """From unsorted (row, column, value) triples; values of equal pairs are added. `None` stands for ones.
+
+        Raises ValueError where a row or a column lies outside `shape`.
+        """
+        if not (_inside(row, shape[0]).all() and _inside(column, shape[1]).all()):
+            raise ValueError(f"rows and columns must lie inside {shape[0]} x {shape[1]}; some do not")
         key = (np.asarray(row, np.int64) << _bits(shape[1])) | np.asarray(column, np.int64)
         if data is None:
             key.sort()
-            values = np.ones(len(key), np.float32)
+            starts = _run_starts(key)
+            values = np.diff(np.append(starts, len(key))).astype(np.float64)
         else:
             order = np.argsort(key, kind="stable")
-            key, values = key[order], np.asarray(data, np.float64)[order]
-        starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.empty(0, np.int64)
-        if len(starts) < len(key) or data is not None:
-            values = np.add.reduceat(values, starts) if len(starts) else values[:0]
+            key = key[order]
+            starts = _run_starts(key)
+            ordered = np.asarray(data, np.float64)[order]
+            values = np.add.reduceat(ordered, starts) if len(starts) else ordered
         return cls._from_sorted_keys(key[starts], values.astype(np.float32), shape)
 
     @classmethod
@@ -79,22 +85,32 @@ class Csr:
         starts = self.indptr[safe] if self.shape[0] else counts
         at = concat_ranges(starts, counts)
         indptr = np.append(0, np.cumsum(counts)).astype(np.int64)
-        return Csr(indptr, self.indices[at], self.data[at], (len(rows), self.shape[1]))
+        return Csr(frozen(indptr), frozen(self.indices[at]), frozen(self.data[at]), (len(rows), self.shape[1]))
 
     def contains(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """Whether each (row, column) pair is stored: bool, shaped as `row`."""
+        """Whether each (row, column) pair is stored: bool, shaped as `row`; False where a pair lies outside."""
         bits = _bits(self.shape[1])
         stored = (self.row_of << bits) | self.indices
         wanted = (np.asarray(row, np.int64) << bits) | np.asarray(column, np.int64)
         at = np.searchsorted(stored, wanted)
         found = np.append(stored, -1)[at] == wanted
-        return np.asarray(found & (np.asarray(column) >= 0))
+        return np.asarray(found & _inside(row, self.shape[0]) & _inside(column, self.shape[1]))
 
     def to_dense(self) -> np.ndarray:
         """float64 (rows, columns), zeros where nothing is stored."""
         dense = np.zeros(self.shape)
         dense[self.row_of, self.indices] = self.data
         return dense
+
+
+def _inside(positions: np.ndarray, length: int) -> Bools:
+    positions = np.asarray(positions)
+    return np.asarray((positions >= 0) & (positions < length))
+
+
+def _run_starts(key: Ints64) -> Ints64:
+    """Where each run of equal keys begins: int64 [distinct keys]."""
+    return np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.empty(0, np.int64)
 
 
 def _bits(columns: int) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +13,7 @@ from nbarec.arrays import Bools, Ints64, rank_in_row
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.events import Events
+from nbarec.moments import moment
 from nbarec.params import check_params, param
 
 ROUNDING = 1e-9
@@ -76,13 +75,16 @@ class GlobalTime(Split):
     """
 
     name: ClassVar[str] = "global_time"
-    at: str | None = param(None, doc="First held-out moment, ISO 8601; UTC unless it has an offset.")
+    at: str | None = param(None, doc="First held-out second: ISO 8601 (UTC unless it has an offset) or epoch seconds.")
     fraction: float | None = param(None, gt=0, lt=1, doc="Share of all events to hold out, without `at`; 0.2.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.at is not None:
-            _seconds(self.at)
+            try:
+                moment(self.at)
+            except ValueError as error:
+                raise ValueError(f"at is {self.at!r}, which {error}") from None
             if self.fraction is not None:
                 raise ValueError("at and fraction both say where to cut; keep one of them")
 
@@ -97,7 +99,7 @@ class GlobalTime(Split):
         Raises ConfigError where it is to be found by share and all events are of one moment.
         """
         if self.at is not None:
-            return _seconds(self.at)
+            return moment(self.at)
         moments, counts = np.unique(time, return_counts=True)
         if len(moments) < 2:
             raise ConfigError("the split global_time can't cut data whose events are all of one moment; use random")
@@ -224,15 +226,6 @@ def _last(events: Events, held_out: Ints64) -> Bools:
 def _require_times(data: Dataset, name: str) -> None:
     if not data.events.time.any():
         raise ConfigError(f"the split {name} needs times, but the data have no time column; use random")
-
-
-def _seconds(text: str) -> int:
-    """The first whole second at or after an ISO 8601 moment."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"at is {text!r}, which is not a time; write one such as 2024-05-01T00:00:00Z") from None
-    return math.ceil((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _percent(part: int, whole: int) -> str:

@@ -18,9 +18,9 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Floats64, Ints32, Ints64, frozen
 from nbarec.ids import Ids
+from nbarec.moments import moment, moments
 from nbarec.sparse import Csr
 from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, TagsColumn
-from nbarec_plugins.times import moment, moments
 
 Cell: TypeAlias = Any
 """Text, or for a multi-valued column of a format that has lists, a list of texts."""

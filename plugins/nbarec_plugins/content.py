@@ -33,6 +33,7 @@ class Content(CandidateGenerator[ContentState]):
     that was played twice counts twice. `attributes.Features` defines the features. Needs no event of an item, so new
     items are proposed like any other; a history without a liked item, or whose profile is zero, yields nothing.
 
+    >>> from nbarec.tables import NumberColumn
     >>> table = Table(3, {"tempo": NumberColumn(np.array([60.0, 62.0, 140.0]))})
     >>> sorted(Content(fields={"tempo": 2.0}).features_of(table).length.round(2).tolist())
     [1.36, 1.47, 2.83]

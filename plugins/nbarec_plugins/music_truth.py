@@ -67,12 +67,12 @@ class MusicTruth:
 
     def affinity(self, user: npt.ArrayLike, song: npt.ArrayLike) -> Floats:
         """float64 (M,): taste of users for songs, given as two rows of M positions."""
-        return np.asarray(np.einsum("md,md->m", self.user_taste[user], self.song_taste[song]))
+        return np.asarray(np.einsum("md,md->m", self.user_taste[np.asarray(user)], self.song_taste[np.asarray(song)]))
 
     def context_lift(self, hour: npt.ArrayLike, device: npt.ArrayLike) -> Floats:
         """float64 (M, n_songs): the lift of every song in M contexts of local hour and device position."""
-        by_hour = self.hour_lift[hour][:, self.song_genre]
-        return np.asarray(by_hour + self.device_lift[device][:, np.newaxis] * self.song_taste[:, -1])
+        by_hour = self.hour_lift[np.asarray(hour)][:, self.song_genre]
+        return np.asarray(by_hour + self.device_lift[np.asarray(device)][:, np.newaxis] * self.song_taste[:, -1])
 
 
 def device_lift() -> Floats:
@@ -100,7 +100,7 @@ def user_taste(age: Ints, country: Ints, rng: np.random.Generator) -> Floats:
 
     Age and country say a little, and only a little, about all that.
     """
-    youth = (MIDDLE_AGE_YEARS - age) / MIDDLE_AGE_YEARS
+    youth: Floats = (MIDDLE_AGE_YEARS - age.astype(np.float64)) / MIDDLE_AGE_YEARS
     first, second = _liked_groups(youth, country, rng)
     axes = np.eye(len(GROUPS), FACTORS - 1)
     own = rng.normal(0.0, USER_SPREAD, (age.size, FACTORS - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -16,6 +17,8 @@ from nbarec.hookspecs import hookimpl
 from nbarec.ids import Ids
 from nbarec.tables import CategoryColumn, Column, DateColumn, NumberColumn, Table, TagsColumn
 from nbarec_plugins.music_simulation import MusicWorld, simulate
+from nbarec_plugins.source_params import Columns, EventFields, EventsFile
+from nbarec_plugins.sources import Csv
 
 Make: TypeAlias = Callable[[AnyArray], Column]
 
@@ -40,6 +43,12 @@ class MusicWorldSource(DataSource):
     def load(self) -> Dataset:
         """The world's tables and events; what it hides is not in them."""
         return dataset_of(simulate(self.users, self.songs, self.days, self.seed, self.events_per_user))
+
+    def events_from(self, path: str | Path) -> Dataset:
+        """The events of a file as `nbarec generate music` writes them (`events.csv`)."""
+        columns = EventFields(user="user_id", item="song_id", time="time", kind="event", seconds="seconds")
+        context: Columns = {"device": "category", "session": "number", "hour": "number", "weekday": "category"}
+        return Csv(events=EventsFile(path=Path(path), columns=columns, context=context)).load()
 
 
 def dataset_of(world: MusicWorld) -> Dataset:

@@ -84,7 +84,6 @@ def slate_of(items: np.ndarray, users: Sequence[int]) -> Slate:
     return Slate(
         item=items.astype(np.int32),
         score=np.zeros(items.shape, np.float32),
-        pool_pos=np.zeros(items.shape, np.int64),
         decision=("",) * rows,
         users=tuple(users),
         ids=DATA.items,

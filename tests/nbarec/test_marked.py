@@ -18,14 +18,13 @@ from nbarec.marked import (
     ListNode,
     MapNode,
     Scalar,
-    apply_overrides,
     dump,
-    entry_id,
     from_python,
     read_file,
     read_text,
     to_plain,
 )
+from nbarec.overrides import apply_overrides, entry_id
 
 PIPELINE = """\
 nbarec: 1

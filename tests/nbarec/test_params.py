@@ -1,7 +1,5 @@
 """Parameters: declared once, read from YAML with every fault named, and checked alike in Python."""
 
-# ruff: noqa: RUF009 - `param` makes a dataclass field
-
 from __future__ import annotations
 
 import copy
@@ -19,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbarec.errors import ConfigError, Mark, Problem
-from nbarec.marked import MapNode, Node, Scalar, apply_overrides, from_python, read_text
+from nbarec.marked import MapNode, Node, Scalar, from_python, read_text
+from nbarec.overrides import apply_overrides
 from nbarec.params import Duration, Parameter, StageRef, build, check_params, describe, param
 
 

@@ -43,7 +43,6 @@ def slate_of(item: list[list[int]]) -> Slate:
     return Slate(
         item=items,
         score=np.where(items >= 0, 1.0, np.nan).astype(np.float32),
-        pool_pos=np.where(items >= 0, 0, -1).astype(np.int64),
         decision=("",) * users,
         users=tuple(range(users)),
         ids=Dataset.from_arrays([0], [0]).items,

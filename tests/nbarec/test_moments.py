@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbarec_plugins.times import moment, moments
+from nbarec.moments import moment, moments
 
 MIDSUMMER = 1_751_317_500  # 2025-06-30T21:05:00Z
 

@@ -1,0 +1,264 @@
+"""The config: one YAML file, typed, every problem found at once.
+
+`read_config` knows the shape of the whole file; `nbarec.pipeline` then finds the components that it names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from nbarec.errors import ConfigError, Mark, Problem
+from nbarec.expressions import Expression
+from nbarec.feedback import Feedback
+from nbarec.marked import MapNode, Node, Scalar, read_file, read_text
+from nbarec.moments import moment
+from nbarec.overrides import apply_overrides
+from nbarec.params import StageRef, build, param
+
+STAGE_ID = re.compile(r"[a-z][a-z0-9_]*")
+MEBIBYTE = 2**20
+
+OnError = Literal["fail", "skip"]
+
+
+class Memory(int):
+    """A number of bytes, written 512MiB or 2GiB."""
+
+    UNITS: ClassVar[Mapping[str, int]] = {"MiB": MEBIBYTE, "GiB": 1024 * MEBIBYTE}
+
+    def __new__(cls, value: str | int) -> Self:
+        if not isinstance(value, str):
+            return super().__new__(cls, value)
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(MiB|GiB)", value)
+        if not match:
+            raise ValueError(f"{value!r} is not an amount of memory; write one such as 512MiB or 2GiB")
+        return super().__new__(cls, int(float(match[1]) * cls.UNITS[match[2]]))
+
+    @classmethod
+    def from_node(cls, node: Node) -> Self:
+        """The amount that a text says; a plain number has no unit and is refused."""
+        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+            raise ValueError("memory has no unit; write an amount such as 512MiB or 2GiB")
+        return cls(node.value)
+
+
+class Clock(str):
+    """`latest`, or a moment: ISO 8601 or epoch seconds as text."""
+
+    def __new__(cls, value: str) -> Self:
+        if value != "latest":
+            moment(value)
+        return super().__new__(cls, value)
+
+    @classmethod
+    def from_node(cls, node: Node) -> Self:
+        """The clock that a text says."""
+        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+            raise ValueError("as_of must be latest or a time such as 2025-06-30T00:00:00Z")
+        return cls(node.value)
+
+    @property
+    def seconds(self) -> int | None:
+        """Seconds since 1970 UTC; None for `latest`."""
+        return None if self == "latest" else moment(self)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How much of the machine to use; no result depends on it."""
+
+    workers: int | None = param(None, ge=1, doc="Threads that serve batches side by side; all cores if left out.")
+    memory: Memory = param(Memory("2GiB"), ge=MEBIBYTE, doc="Budget that sets how many users are served at once.")
+
+
+@dataclass(frozen=True)
+class CandidatesConfig:
+    """One candidate generator under an id of its own."""
+
+    use: str = param(doc="The component's name, or distribution/name.")
+    id: str | None = param(None, doc="What traces, metrics and errors call it; the component's name if left out.")
+    k: int = param(100, ge=1, doc="How many items to propose for each user.")
+    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
+    history: Expression | None = param(None, doc="Which events count, for learning and for serving; all if left out.")
+    exclude: Expression | None = param(None, doc="Which events' items are not proposed; those of weight above 0.")
+    when: Expression | None = param(None, doc="For which requests it runs, such as user.events == 0; all if left out.")
+    on_error: OnError = param("fail", doc="skip lets the other stages serve where this one fails.")
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """One feature provider under an id of its own."""
+
+    use: str = param(doc="The component's name, or distribution/name.")
+    id: str | None = param(None, doc="What traces and errors call it; the component's name if left out.")
+    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    """One ranker under an id of its own."""
+
+    use: str = param(doc="The component's name, or distribution/name.")
+    id: str | None = param(None, doc="What traces, metrics and errors call it; the component's name if left out.")
+    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
+    keep: int | None = param(None, ge=1, doc="How many of the best go on to the next stage; all if left out.")
+    on_error: OnError = param("fail", doc="skip keeps the scores as they were where this one fails.")
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """One post-filter under an id of its own."""
+
+    use: str = param(doc="The component's name, or distribution/name.")
+    id: str | None = param(None, doc="What traces and errors call it; the component's name if left out.")
+    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
+
+
+@dataclass(frozen=True)
+class SlateConfig:
+    """What each user gets."""
+
+    k: int = param(10, ge=1, doc="Number of places.")
+    fallback: StageRef | None = param(None, doc="The generator that fills places which would stay empty.")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is held out, and what is measured."""
+
+    split: MapNode = param(doc="{use: last_fraction, fraction: 0.2}, or another split.")
+    metrics: tuple[str, ...] = param(doc="Names with places, such as ndcg@10.")
+    relevant: Expression | None = param(None, doc="Which held-out events count; those of weight above 0 if left out.")
+    repeats: bool = param(False, doc="Whether items count that the user already has in the training part.")
+
+
+StageConfig = CandidatesConfig | FeaturesConfig | RankConfig | FilterConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file."""
+
+    nbarec: int = param(ge=1, le=1, doc="Version of the config's schema: 1.")
+    data: MapNode = param(doc="A data source and its parameters, and the feedback model.")
+    candidates: tuple[CandidatesConfig, ...] = param(doc="Candidate generators, independent of each other.")
+    seed: int = param(0, ge=0, doc="Seed of everything random.")
+    as_of: Clock = param(Clock("latest"), doc="The only clock: latest (the latest event) or an ISO time.")
+    engine: EngineConfig = param(EngineConfig(), doc="How much of the machine to use.")
+    features: tuple[FeaturesConfig, ...] = param((), doc="Feature providers.")
+    rank: tuple[RankConfig, ...] = param((), doc="Rankers, in order.")
+    filters: tuple[FilterConfig, ...] = param((), doc="Post-filters, in order.")
+    slate: SlateConfig = param(SlateConfig(), doc="What each user gets.")
+    evaluate: EvaluateConfig | None = param(None, doc="What to measure; nothing if left out.")
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """The `data:` section, apart: the source's name, its own parameters, and the feedback model."""
+
+    use: str
+    use_mark: Mark
+    parameters: MapNode
+    feedback: Feedback | None
+
+
+def read_config(
+    source: str | Path | MapNode, overrides: Mapping[str, object] | None = None
+) -> tuple[Config, DataSection, MapNode]:
+    """The typed config, its data section and the tree it was read from (overrides applied).
+
+    `source` is a path, or a tree that was already read. Raises ConfigError with every problem of the file.
+    """
+    root = source if isinstance(source, MapNode) else read_file(source)
+    root = apply_overrides(root, overrides or {})
+    problems: list[Problem] = []
+    config = build(Config, root, where="the config", problems=problems)
+    section = _data_section(root, problems)
+    if config is not None:
+        problems.extend(_stage_problems(config, root))
+    if problems or config is None or section is None:
+        raise ConfigError(problems)
+    return _named(config), section, root
+
+
+def parse_config(text: str, source: str) -> tuple[Config, DataSection, MapNode]:
+    """The same from a text; `source` is what errors call it."""
+    return read_config(read_text(text, source))
+
+
+def _data_section(root: MapNode, problems: list[Problem]) -> DataSection | None:
+    node = root.entries.get("data")
+    if not isinstance(node, MapNode):
+        return None  # the shape of the file is wrong, and `build` has said so
+    use = node.entries.get("use")
+    if not isinstance(use, Scalar) or not isinstance(use.value, str):
+        problems.append(Problem("data needs a source: write use: csv, or another source by name", node.mark))
+        return None
+    found: list[Problem] = []
+    given = node.entries.get("feedback")
+    feedback = None
+    if isinstance(given, MapNode):
+        feedback = build(Feedback, given, where="data.feedback", problems=found)
+    elif given is not None:
+        found.append(Problem("data.feedback must be a mapping, such as {decay: {half_life: 30d}}", given.mark))
+    problems.extend(found)
+    own = {key: value for key, value in node.entries.items() if key not in ("use", "feedback")}
+    return DataSection(use.value, use.mark, replace(node, entries=own), feedback)
+
+
+def _named(config: Config) -> Config:
+    """The same with every stage's id filled in."""
+    return replace(
+        config,
+        candidates=tuple(replace(stage, id=stage_id(stage)) for stage in config.candidates),
+        features=tuple(replace(stage, id=stage_id(stage)) for stage in config.features),
+        rank=tuple(replace(stage, id=stage_id(stage)) for stage in config.rank),
+        filters=tuple(replace(stage, id=stage_id(stage)) for stage in config.filters),
+    )
+
+
+def stage_id(stage: StageConfig) -> str:
+    """The stage's id: its own, or the name of its component without the distribution."""
+    return stage.id or stage.use.rpartition("/")[2]
+
+
+def stage_marks(root: MapNode) -> dict[tuple[str, int], Mark]:
+    """Where each stage stands in the file, by section and position."""
+    marks = {}
+    for section in ("candidates", "features", "rank", "filters"):
+        for position, node in enumerate(_items(root.entries.get(section))):
+            marks[section, position] = node.mark
+    return marks
+
+
+def _items(node: Any) -> Iterable[Node]:
+    return getattr(node, "items", ()) if not isinstance(node, MapNode) else ()
+
+
+def _stage_problems(config: Config, root: MapNode) -> list[Problem]:
+    """Ids that are malformed or stand twice, no candidates, and a fallback that is no generator."""
+    problems = []
+    marks = stage_marks(root)
+    seen: dict[str, Mark] = {}
+    for section in ("candidates", "features", "rank", "filters"):
+        for position, stage in enumerate(getattr(config, section)):
+            name, mark = stage_id(stage), marks[section, position]
+            if not STAGE_ID.fullmatch(name):
+                problems.append(Problem(f"{name!r} is no stage id; write a to z, 0 to 9 and _, a letter first", mark))
+            elif name in seen:
+                again = f"the id {name!r} is taken by {seen[name]}; give one of them another id: ..."
+                problems.append(Problem(again, mark))
+            seen.setdefault(name, mark)
+    if not config.candidates:
+        problems.append(Problem("candidates is empty; list at least one generator", root.mark))
+    fallback = config.slate.fallback
+    generators = [stage_id(stage) for stage in config.candidates]
+    if fallback is not None and fallback not in generators:
+        known = ", ".join(generators)
+        message = f"slate.fallback {str(fallback)!r} is no candidate generator of this config; they are {known}"
+        problems.append(Problem(message, fallback.mark))
+    return problems

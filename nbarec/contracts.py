@@ -1,0 +1,209 @@
+"""Contracts: what the engine checks of every stage's answer, once a batch.
+
+`who` is the stage's label in words, such as `candidates.similar (item_cf of nbarec 0.1.0)`; every message begins with
+it. Rows in messages count from 0 within the batch.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nbarec.arrays import AnyArray, Ints32, Ints64, rows_of
+from nbarec.batch import Candidates, Pool, Request
+from nbarec.errors import ConfigError, ContractError, NbarecError
+
+_ENGINE = Path(__file__).parent
+
+
+def check_candidates(who: str, candidates: object, request: Request, limit: int) -> None:
+    """Refuse proposals that `CandidateGenerator.generate` does not allow; raises ContractError."""
+    if not isinstance(candidates, Candidates):
+        raise ContractError(f"{who}: generate returned {_type(candidates)}; it must return Candidates")
+    indptr, item, score = candidates.indptr, candidates.item, candidates.score
+    _check_vector(who, "indptr", indptr, np.int64, len(request) + 1, "one more than the request has rows")
+    _check_vector(who, "item", item, np.int32)
+    _check_vector(who, "score", score, np.float32, len(item), "one an item")
+    _check_pointers(who, indptr, len(item))
+    _check_counts(who, indptr, limit)
+    row = rows_of(indptr)
+    _check_items(who, row, item, request)
+    _check_best_first(who, row, candidates)
+
+
+def check_scores(who: str, score: object, pool: Pool) -> None:
+    """Refuse scores that `Ranker.rank` does not allow; raises ContractError."""
+    scores = _check_vector(who, "score", score, np.float32, len(pool), "one an entry of the pool")
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        at = wrong[0]
+        where = f"row {pool.row[at]}, item {pool.item[at]}"
+        raise ContractError(f"{who}: score is {scores[at]} at {where}; every score must be finite")
+
+
+def check_selection(who: str, selected: object, pool: Pool) -> None:
+    """Refuse positions that `PostFilter.select` does not allow; raises ContractError."""
+    at = _check_vector(who, "the selection", selected, np.int64)
+    outside = np.flatnonzero((at < 0) | (at >= len(pool)))
+    if len(outside):
+        size = f"the pool has {len(pool)} entries, at positions from 0"
+        raise ContractError(f"{who}: the selection has position {at[outside[0]]}; {size}")
+    twice = np.flatnonzero(np.bincount(at, minlength=len(pool)) > 1)
+    if len(twice):
+        where = f"row {pool.row[twice[0]]}, item {pool.item[twice[0]]}"
+        raise ContractError(f"{who}: the selection has position {twice[0]} ({where}) twice; once is allowed")
+    row = pool.row[at]
+    backwards = np.flatnonzero(row[1:] < row[:-1])
+    if len(backwards):
+        late = backwards[0] + 1
+        order = f"an entry of row {row[late]} after one of row {row[late - 1]}"
+        raise ContractError(f"{who}: the selection has {order}; it must be grouped by row, in the order of rows")
+
+
+def check_columns(who: str, columns: object, pool: Pool) -> None:
+    """Refuse columns that `FeatureProvider.columns_for` does not allow; raises ContractError."""
+    if not isinstance(columns, Mapping):
+        raise ContractError(f"{who}: columns_for returned {_type(columns)}; it must return a mapping of name to array")
+    for name, values in columns.items():
+        if not isinstance(name, str) or not name:
+            raise ContractError(f"{who}: a column has the name {name!r}; names are texts that are not empty")
+        _check_column(who, f"column {name!r}", values, pool)
+
+
+@contextmanager
+def guarded(who: str) -> Iterator[None]:
+    """Calls of a plugin: what they raise names the stage.
+
+    Errors with a message for people keep their class and marks and get `who` in front; anything else becomes a
+    ContractError that tells the plugin's file and line. KeyboardInterrupt and SystemExit pass.
+    """
+    try:
+        yield
+    except NbarecError as error:
+        _put_in_front(who, error)
+        raise
+    except Exception as error:
+        raise ContractError(f"{who} {_failure(error)}") from error
+
+
+def _check_vector(
+    who: str, name: str, values: object, dtype: type[np.generic] | None, length: int | None = None, why: str = ""
+) -> AnyArray:
+    """The values, if they are a one-dimensional array of this dtype (None: any) and length (None: any)."""
+    wanted = f" of {np.dtype(dtype)}" if dtype else ""
+    if not isinstance(values, np.ndarray):
+        raise ContractError(f"{who}: {name} is {_type(values)}; it must be a NumPy array{wanted}")
+    if dtype and values.dtype != dtype:
+        raise ContractError(f"{who}: {name} has dtype {values.dtype}; it must be {np.dtype(dtype)}")
+    if values.ndim != 1:
+        raise ContractError(f"{who}: {name} has shape {values.shape}; it must have one dimension")
+    if length is not None and len(values) != length:
+        raise ContractError(f"{who}: {name} has length {len(values)}; it must be {length}, {why}")
+    return values
+
+
+def _check_pointers(who: str, indptr: Ints64, entries: int) -> None:
+    if indptr[0] != 0:
+        raise ContractError(f"{who}: indptr starts at {indptr[0]}; it must start at 0")
+    falling = np.flatnonzero(indptr[1:] < indptr[:-1])
+    if len(falling):
+        row = falling[0]
+        raise ContractError(
+            f"{who}: indptr falls from {indptr[row]} to {indptr[row + 1]} at row {row}; it must not fall"
+        )
+    if indptr[-1] != entries:
+        raise ContractError(f"{who}: indptr ends at {indptr[-1]}; it must end at {entries}, the length of item")
+
+
+def _check_counts(who: str, indptr: Ints64, limit: int) -> None:
+    counts = np.diff(indptr)
+    long = np.flatnonzero(counts > limit)
+    if len(long):
+        row = long[0]
+        raise ContractError(f"{who}: row {row} has {counts[row]} candidates; at most {limit} were asked for")
+
+
+def _check_items(who: str, row: Ints64, item: Ints32, request: Request) -> None:
+    """In the catalogue, once a row, none that the row excludes."""
+    outside = np.flatnonzero((item < 0) | (item >= request.n_items))
+    if len(outside):
+        at = outside[0]
+        size = f"the catalogue has {request.n_items} items, at positions from 0"
+        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}; {size}")
+    pairs = np.sort(row * request.n_items + item)
+    twice = np.flatnonzero(pairs[1:] == pairs[:-1])
+    if len(twice):
+        at_row, at_item = divmod(int(pairs[twice[0]]), request.n_items)
+        raise ContractError(f"{who}: item has {at_item} twice in row {at_row}; once is allowed")
+    excluded = np.flatnonzero(request.excluded.contains(row, item))
+    if len(excluded):
+        at = excluded[0]
+        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}, which request.excluded forbids there")
+
+
+def _check_best_first(who: str, row: Ints64, candidates: Candidates) -> None:
+    score = candidates.score
+    wrong = np.flatnonzero(~np.isfinite(score))
+    if len(wrong):
+        at = wrong[0]
+        where = f"row {row[at]}, item {candidates.item[at]}"
+        raise ContractError(f"{who}: score is {score[at]} at {where}; every score must be finite")
+    rising = np.flatnonzero((score[1:] > score[:-1]) & (row[1:] == row[:-1]))
+    if len(rising):
+        at = rising[0]
+        step = f"from {score[at]:g} to {score[at + 1]:g}"
+        raise ContractError(f"{who}: score rises {step} in row {row[at]}; candidates must stand best first in each row")
+
+
+def _check_column(who: str, name: str, values: object, pool: Pool) -> None:
+    column = _check_vector(who, name, values, None, len(pool), "one an entry of the pool")
+    if column.dtype.kind not in "biufUO":
+        raise ContractError(f"{who}: {name} has dtype {column.dtype}; it must hold numbers, flags or texts")
+    if column.dtype.kind != "f":
+        return
+    infinite = np.flatnonzero(np.isinf(column))
+    if len(infinite):
+        at = infinite[0]
+        where = f"row {pool.row[at]}, item {pool.item[at]}"
+        raise ContractError(f"{who}: {name} is {column[at]} at {where}; every value must be finite, or NaN for missing")
+
+
+def _put_in_front(who: str, error: NbarecError) -> None:
+    """The label before the error's message, or before each of a config's problems, unless it stands there."""
+    if isinstance(error, ConfigError):
+        error.problems = tuple(replace(p, message=_labelled(who, p.message)) for p in error.problems)
+        error.args = ("\n".join(map(str, error.problems)),)
+    else:
+        error.args = (_labelled(who, str(error)),)
+
+
+def _labelled(who: str, message: str) -> str:
+    return message if message.startswith(who) else f"{who}: {message}"
+
+
+def _failure(error: Exception) -> str:
+    told = f"{type(error).__name__}: {error}".removesuffix(": ")
+    failure = f"failed: {told} (in {_place(error)})"
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        return (
+            f"{failure}: it wrote into a read-only array of the request, its pool or its state; change a copy instead"
+        )
+    return failure
+
+
+def _place(error: Exception) -> str:
+    """File and line of the deepest call in the plugin: not in the engine, nor in a library that the plugin uses."""
+    frames = traceback.extract_tb(error.__traceback__)
+    plugin = [frame for frame in frames if not Path(frame.filename).is_relative_to(_ENGINE)] or list(frames)
+    folder = Path(plugin[0].filename).parent
+    deepest = [frame for frame in plugin if Path(frame.filename).parent == folder][-1]
+    return f"{Path(deepest.filename).name}:{deepest.lineno}"
+
+
+def _type(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"

@@ -1,0 +1,139 @@
+"""What `evaluate:` asks for, and the run that answers it: fit on the training part, measure on what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbarec.batch import Slate
+from nbarec.config import Config
+from nbarec.data import Dataset
+from nbarec.errors import Mark, PluginError, Problem
+from nbarec.evaluate import MetricAt, evaluate, parse_metric, relevant_items
+from nbarec.expressions import Expression
+from nbarec.joining import join_datasets, with_growth
+from nbarec.marked import MapNode, Scalar
+from nbarec.model import Model
+from nbarec.params import build
+from nbarec.reports import Evaluation
+from nbarec.scopes import EventScope
+from nbarec.splits import SPLITS, Given, Holdout, Split, hold_out
+
+if TYPE_CHECKING:
+    from nbarec.pipeline import Pipeline
+    from nbarec.stages import Binder
+
+SPLIT_STREAM, BOOTSTRAP_STREAM = 1, 2
+"""Random streams of an evaluation, apart from those of the stages."""
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """A split, the metrics, and which held-out events count."""
+
+    split: Split | Given
+    metrics: tuple[MetricAt, ...]
+    relevant: Expression | None
+    repeats: bool
+
+    @classmethod
+    def of(cls, config: Config, root: MapNode, binder: Binder) -> EvaluationPlan | None:
+        """The plan of a config; None where it has none or where `binder` was told a problem."""
+        asked = config.evaluate
+        if asked is None:
+            return None
+        metrics = _metrics(asked.metrics, root, binder)
+        split = _split(asked.split, binder.problems)
+        if split is None or metrics is None:
+            return None
+        return cls(split, metrics, asked.relevant, asked.repeats)
+
+    def run(self, pipeline: Pipeline) -> tuple[Evaluation, Model]:
+        """Load, hold out, fit on the rest and measure every list. The held-out events reach no stage."""
+        data = pipeline.load()
+        holdout = self.held_out(pipeline, data)
+        model = pipeline.fit(holdout.train)
+        truth = relevant_items(
+            holdout.test, self._relevant(pipeline, data, holdout), model.data.events, repeats=self.repeats
+        )
+        stages = pipeline.stages
+        width = max(metric.k for metric in self.metrics)
+
+        def recommend(users: np.ndarray, stage: str | None) -> Slate:
+            return model.recommend(model.data.users.take(users), k=width, stage=stage)
+
+        evaluation = evaluate(
+            recommend,
+            np.arange(len(model.data.users)),
+            truth,
+            self.metrics,
+            [stage.id for stage in (*stages.generators, *stages.rankers)],
+            model.data,
+            np.random.default_rng([pipeline.config.seed, BOOTSTRAP_STREAM]),
+            holdout=holdout.describe(),
+        )
+        return replace(evaluation, files=data.files), model
+
+    def held_out(self, pipeline: Pipeline, data: Dataset) -> Holdout:
+        """The training part and the held-out events."""
+        if isinstance(self.split, Given):
+            test = pipeline.data_source().events_from(self.split.path)
+            joined, aligned = join_datasets(data, test)
+            training = with_growth(data.events, len(joined.users), len(joined.items))
+            return Holdout(replace(joined, events=training, as_of=data.as_of), aligned.events, Given.name)
+        return hold_out(data, self.split, np.random.default_rng([pipeline.config.seed, SPLIT_STREAM]))
+
+    def _relevant(self, pipeline: Pipeline, data: Dataset, holdout: Holdout) -> np.ndarray:
+        """Which held-out events count, by the weights that the feedback model gives them (decay changes no sign)."""
+        tested = holdout.train.with_events(holdout.test)
+        feedback = pipeline.section.feedback
+        weighted = tested if feedback is None else replace(feedback, decay=None).apply(tested, data.as_of)
+        if self.relevant is None:
+            return np.asarray(weighted.events.weight > 0)
+        scope = EventScope(weighted.events, weighted.full_catalog(), weighted.full_audience(), data.as_of)
+        return self.relevant.truth(scope).holds
+
+
+def _metrics(asked: tuple[str, ...], root: MapNode, binder: Binder) -> tuple[MetricAt, ...] | None:
+    known = _known_metrics(binder)
+    marks = _metric_marks(root)
+    found = []
+    for position, text in enumerate(asked):
+        try:
+            found.append(parse_metric(text, known))
+        except ValueError as error:
+            binder.problems.append(Problem(str(error), marks.get(position)))
+    if not asked:
+        binder.problems.append(Problem("evaluate.metrics is empty; name at least one, such as ndcg@10", root.mark))
+    return tuple(found) if len(found) == len(asked) and asked else None
+
+
+def _known_metrics(binder: Binder) -> Mapping[str, type[Any]]:
+    known: dict[str, type[Any]] = {}
+    for registered in binder.registry.components("metric"):
+        try:
+            known[registered.component.name] = binder.registry.find("metric", registered.component.name).component
+        except PluginError:
+            continue  # two distributions claim the name: it can't be told which one is meant, so neither is offered
+    return known
+
+
+def _metric_marks(root: MapNode) -> dict[int, Mark]:
+    section = root.entries.get("evaluate")
+    listed = section.entries.get("metrics") if isinstance(section, MapNode) else None
+    return {position: node.mark for position, node in enumerate(getattr(listed, "items", ()))}
+
+
+def _split(node: MapNode, problems: list[Problem]) -> Split | Given | None:
+    use = node.entries.get("use")
+    known = ", ".join(SPLITS)
+    if not isinstance(use, Scalar) or use.value not in SPLITS:
+        named = f"{use.value!r} is no split" if isinstance(use, Scalar) else "evaluate.split needs a name"
+        problems.append(Problem(f"{named}; write use: and one of {known}", use.mark if use else node.mark))
+        return None
+    rest = replace(node, entries={key: value for key, value in node.entries.items() if key != "use"})
+    split: Split | Given | None = build(SPLITS[str(use.value)], rest, where=str(use.value), problems=problems)
+    return split

@@ -1,0 +1,155 @@
+"""Model: a fitted pipeline. It recommends, saves itself, and takes new events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbarec.batch import Request, Slate
+from nbarec.data import Dataset
+from nbarec.door import ContextValue, Door
+from nbarec.errors import NbarecError
+from nbarec.executor import executor_of
+from nbarec.ids import TextOrNumber
+from nbarec.serving import Journey
+from nbarec.slates import own_list, serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nbarec.pipeline import Pipeline
+
+BATCH_SHARE = 32
+"""A batch may take this part of `engine.memory`: 64 MiB of 2 GiB. Stages hold several arrays of a batch's size."""
+
+MOST_USERS = 4096
+"""More users in a batch make nothing faster, and a stopped run should lose little."""
+
+ANONYMOUS = "-"
+"""The user id of a request that brings a history and no user."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one stage learnt: its `state`, how many items the catalogue had then, and how long it took."""
+
+    state: object
+    n_items: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pipeline, the data it knows, and the state of each stage by id."""
+
+    pipeline: Pipeline
+    data: Dataset
+    fitted: Mapping[str, Fitted]
+
+    @cached_property
+    def door(self) -> Door:
+        """Where requests come in."""
+        return Door.of(self.data)
+
+    def recommend(
+        self,
+        users: Sequence[TextOrNumber] | None = None,
+        *,
+        k: int | None = None,
+        history: Sequence[TextOrNumber] = (),
+        context: Mapping[str, ContextValue] | None = None,
+        stage: str | None = None,
+        now: int | None = None,
+    ) -> Slate:
+        """Slates for these users; unknown users are served too.
+
+        `k`: places, the config's by default. `history`: item ids that count as just liked; without `users` they are
+        an unknown user's whole history. `context`: one value each, such as {"hour": 21}. `stage`: a generator's or
+        ranker's own list instead of the whole pipeline. `now`: seconds since 1970 UTC, the data's clock by default.
+        """
+        if users is None:
+            users = [ANONYMOUS]
+        elif isinstance(users, str):
+            raise NbarecError(f"users must be a list of ids; write [{users!r}]")
+        return reduce(Slate.plus, self.stream(users, k=k, history=history, context=context, stage=stage, now=now))
+
+    def stream(
+        self,
+        users: Sequence[TextOrNumber],
+        *,
+        k: int | None = None,
+        history: Sequence[TextOrNumber] = (),
+        context: Mapping[str, ContextValue] | None = None,
+        stage: str | None = None,
+        now: int | None = None,
+    ) -> Iterator[Slate]:
+        """The same, a batch of users at a time in their order: memory does not grow with the users."""
+        places = self._places(k, stage)
+        size = self.batch_size()
+        batches = [users[at : at + size] for at in range(0, max(len(users), 1), size)]
+        fallback = self.pipeline.config.slate.fallback
+
+        def one(batch: Sequence[TextOrNumber], _shared: object) -> tuple[Journey, Slate]:
+            request = self.door.request(batch, places, history=history, context=context, now=now)
+            journey = self._journey(request)
+            if stage is not None:
+                return journey, own_list(journey, batch, self.data.items, stage)
+            return journey, serve(journey, batch, self.data.items, fallback)
+
+        workers = 1 if len(batches) == 1 else self.pipeline.config.engine.workers
+        with executor_of("serial" if workers == 1 else "threads", workers) as executor:
+            for journey, slate in executor.map_shards(one, batches):
+                self.pipeline.tell("nbarec_after_recommend", request=journey.request, slate=slate, trace=slate.trace)
+                yield slate
+
+    def batch_size(self) -> int:
+        """How many users are served at once: what `engine.memory` allows for the widest arrays of a batch."""
+        stages = self.pipeline.stages
+        width = sum(stage.settings.k for stage in stages.generators)
+        columns = len(stages.generators) + len(stages.features) + len(stages.rankers)
+        bytes_a_user = max(8 * len(self.data.items), width * (16 + 8 * columns), 1)
+        return int(np.clip(self.pipeline.config.engine.memory // BATCH_SHARE // bytes_a_user, 1, MOST_USERS))
+
+    def check(self) -> None:
+        """Serve nobody, once through every stage: an expression with a name that does not exist is found now."""
+        self.recommend([])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model; whoever reads `folder` meanwhile gets the old one or the new one. Returns `folder`."""
+        from nbarec.saved import save_model
+
+        return save_model(self, folder)
+
+    def update(self, new: Dataset) -> tuple[Model, Mapping[str, str]]:
+        """The model with `new` events and ids, without a refit where the stage can; and what became of each stage.
+
+        Raises ConfigError where a stage that can't be updated can't serve the grown catalogue.
+        """
+        from nbarec.updating import updated
+
+        return updated(self, new)
+
+    def _places(self, k: int | None, stage: str | None) -> int:
+        stages = self.pipeline.stages
+        own = {g.id: g.settings.k for g in stages.generators} | {
+            r.id: self.pipeline.config.slate.k for r in stages.rankers
+        }
+        if stage is not None and stage not in own:
+            raise NbarecError(f"no generator or ranker has the id {stage!r}; there are {', '.join(own)}")
+        places = k if k is not None else self.pipeline.config.slate.k if stage is None else own[stage]
+        if places < 1:
+            raise NbarecError(f"k must be at least 1, not {places}")
+        return places
+
+    def _journey(self, request: Request) -> Journey:
+        states = {stage: fitted.state for stage, fitted in self.fitted.items()}
+        items = {stage: fitted.n_items for stage, fitted in self.fitted.items()}
+
+        def told(stage: str, error: Exception) -> None:
+            self.pipeline.tell("nbarec_on_error", stage=stage, error=error)
+
+        return Journey(self.pipeline.stages, states, items, request, told)

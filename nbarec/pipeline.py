@@ -1,0 +1,136 @@
+"""Pipeline: a config with its components found and built; `fit` makes a model of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbarec.components import DataSource
+from nbarec.config import Config, DataSection, parse_config, read_config
+from nbarec.contracts import guarded
+from nbarec.data import Dataset
+from nbarec.errors import ConfigError
+from nbarec.evaluation_plan import EvaluationPlan
+from nbarec.marked import MapNode, dump
+from nbarec.model import Fitted, Model
+from nbarec.plugins import Registry, registry
+from nbarec.progress import track
+from nbarec.scopes import EventScope
+from nbarec.serving import holds
+from nbarec.stages import AnyStage, Binder, Stages
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What a config says, ready to fit. `source` is None in a pipeline that only serves a loaded model."""
+
+    config: Config
+    section: DataSection
+    root: MapNode
+    stages: Stages
+    source: DataSource | None
+    plan: EvaluationPlan | None
+    registry: Registry
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Mapping[str, object] | None = None) -> Pipeline:
+        """The pipeline of a YAML file; `overrides` maps dotted paths to values, as `--set` does.
+
+        Raises ConfigError with every problem of the file at once.
+        """
+        return cls._bound(*read_config(path, overrides))
+
+    @classmethod
+    def from_text(cls, text: str, source: str = "config") -> Pipeline:
+        """The pipeline of a YAML text; `source` is what errors call it."""
+        return cls._bound(*parse_config(text, source))
+
+    @classmethod
+    def serving(cls, text: str, source: str) -> Pipeline:
+        """The pipeline of a saved model: everything but the data source and the evaluation."""
+        config, section, root = parse_config(text, source)
+        binder = Binder(registry(), root, [])
+        stages = binder.stages(config)
+        binder.check()
+        return cls(config, section, root, stages, None, None, binder.registry)
+
+    @classmethod
+    def _bound(cls, config: Config, section: DataSection, root: MapNode) -> Pipeline:
+        binder = Binder(registry(), root, [])
+        source, stages = binder.source(section), binder.stages(config)
+        plan = EvaluationPlan.of(config, root, binder)
+        binder.check()
+        return cls(config, section, root, stages, source, plan, binder.registry)
+
+    @property
+    def text(self) -> str:
+        """The whole config as text, overrides and variables applied: what a saved model keeps."""
+        return dump(self.root)
+
+    def load(self) -> Dataset:
+        """The data as the source gives them. Raises DataError where they are wrong."""
+        with guarded(f"data ({self.section.use})"):
+            return self.data_source().load()
+
+    def data_source(self) -> DataSource:
+        """The data source; found anew where the pipeline comes from a saved model."""
+        if self.source is not None:
+            return self.source
+        binder = Binder(self.registry, self.root, [])
+        source = binder.source(self.section)
+        binder.check()
+        if source is None:
+            raise ConfigError(f"the data source {self.section.use!r} can't be built")
+        return source
+
+    def weighted(self, data: Dataset) -> Dataset:
+        """The data under the config's clock, weighted by its feedback model (as they are, where it has none)."""
+        clock = self.config.as_of.seconds
+        as_of = data.as_of if clock is None else clock
+        if self.section.feedback is None:
+            return replace(data, as_of=as_of)
+        return self.section.feedback.apply(data, as_of)
+
+    def fit(self, data: Dataset | None = None) -> Model:
+        """Learn every stage from `data` (or what the data source loads), weighted by the feedback model.
+
+        Raises ConfigError, DataError or ContractError naming the stage.
+        """
+        weighted = self.weighted(self.load() if data is None else data)
+        fitted: dict[str, Fitted] = {}
+        stages = self.stages.all()
+        with track("fitting", len(stages)) as advance:
+            # A step a stage: each is told of when it is done.
+            for stage in stages:
+                start = time.perf_counter()
+                with guarded(stage.who):
+                    state = stage.component.fit(stage_data(stage, weighted), self.stage_rng(stage.id))
+                seconds = time.perf_counter() - start
+                fitted[stage.id] = Fitted(state, len(weighted.items), seconds)
+                self.tell("nbarec_after_fit", stage=stage.id, state=state, seconds=seconds)
+                advance(1)
+        model = Model(self, weighted, fitted)
+        model.check()
+        return model
+
+    def stage_rng(self, stage: str) -> np.random.Generator:
+        """The random numbers of one stage: the same whatever other stages there are."""
+        return np.random.default_rng([self.config.seed, *stage.encode()])
+
+    def tell(self, hook: str, **happened: Any) -> None:
+        """Tell every plugin what happened; what it answers is ignored."""
+        getattr(self.registry.manager.hook, hook)(pipeline=self, **happened)
+
+
+def stage_data(stage: AnyStage, data: Dataset) -> Dataset:
+    """The data as one stage sees them: the events that its `history` counts."""
+    history = getattr(stage.settings, "history", None)
+    if history is None:
+        return data
+    scope = EventScope(data.events, data.full_catalog(), data.full_audience(), data.as_of)
+    return data.with_events(data.events.where(holds(history, scope)))

@@ -1,0 +1,184 @@
+"""The one way through: request -> generate -> merge -> features -> rank -> filter -> choose -> backfill -> slate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nbarec.arrays import Floats32, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.batch import Candidates, Pool, Request, StageTrace, merge
+from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, guarded
+from nbarec.expressions import Expression
+from nbarec.scopes import EventScope, RequestScope
+from nbarec.sparse import Csr
+from nbarec.stages import AnyStage, FilterStage, GeneratorStage, RankerStage, Stages
+
+R = TypeVar("R")
+OnError = Callable[[str, Exception], object]
+
+
+@dataclass
+class Journey:
+    """One batch on its way: what the stages were, what they learnt, and what each did here."""
+
+    stages: Stages
+    states: Mapping[str, Any]
+    known_items: Mapping[str, int]
+    request: Request
+    on_error: OnError
+    traces: list[StageTrace] = field(default_factory=list)
+    proposed: dict[str, Ints64] = field(default_factory=dict)
+    merged: Ints64 = field(default_factory=lambda: np.empty(0, np.int64))
+    removed: dict[str, Ints64] = field(default_factory=dict)
+    widened: str | None = None
+
+    def restarted(self, rows: Ints64, widened: str) -> Journey:
+        """The same way anew for some rows: generator `widened` is asked for all it has, and no ranker cuts."""
+        fresh = Journey(self.stages, self.states, self.known_items, self.request.take(rows), self.on_error)
+        fresh.widened = widened
+        return fresh
+
+    def whole_way(self) -> Pool:
+        """Every step up to the post-filters: what is left, in order."""
+        return self.filtered(self.ranked(self.pool()))
+
+    def generated(self) -> dict[str, Candidates]:
+        """Every generator's proposals."""
+        limits = {stage.id: stage.settings.k for stage in self.stages.generators}
+        if self.widened is not None:
+            limits[self.widened] = self.request.n_items
+        return {stage.id: self.candidates_of(stage, limits[stage.id]) for stage in self.stages.generators}
+
+    def candidates_of(self, stage: GeneratorStage, limit: int) -> Candidates:
+        """One generator's proposals, at most `limit` a row."""
+
+        def propose() -> Candidates:
+            request = stage_request(self.request, stage)
+            rows = self._rows_served(stage)
+            # A stage that was not updated knows only the items of its own time.
+            asked = known_part(request if rows is None else request.take(rows), self.known_items[stage.id])
+            found = stage.component.generate(self.states[stage.id], asked, limit)
+            check_candidates(stage.who, found, asked, limit)
+            return found if rows is None else _spread(found, rows, len(request))
+
+        found = self._timed(stage, "generate", 0, propose)
+        found = Candidates.empty(len(self.request)) if found is None else found
+        self.proposed[stage.id] = np.diff(found.indptr)
+        return found
+
+    def _rows_served(self, stage: GeneratorStage) -> Ints64 | None:
+        """The rows for which the stage's `when` holds; None for all."""
+        if stage.settings.when is None:
+            return None
+        return np.flatnonzero(stage.settings.when.truth(RequestScope(self.request)).holds)
+
+    def pool(self) -> Pool:
+        """All proposals merged, with the features of every provider."""
+        pool = merge(self.generated(), len(self.request), self.request.n_items)
+        self.merged = np.diff(pool.indptr)
+        for stage in self.stages.features:
+
+            def provide(stage: Any = stage, pool: Pool = pool) -> Mapping[str, np.ndarray]:
+                columns = stage.component.columns_for(self.states[stage.id], self.request, pool)
+                check_columns(stage.who, columns, pool)
+                return {name: frozen(values) for name, values in columns.items()}
+
+            columns = self._timed(stage, "features", len(pool), provide)
+            pool = replace(pool, features={**pool.features, **(columns or {})})
+        return pool
+
+    def ranked(self, pool: Pool, until: str | None = None) -> Pool:
+        """The pool under the rankers' scores, cut after each as it says; `until` is the last ranker to run."""
+        for stage in self.stages.rankers:
+
+            def score(stage: RankerStage = stage, pool: Pool = pool) -> Floats32:
+                found = stage.component.rank(self.states[stage.id], self.request, pool)
+                check_scores(stage.who, found, pool)
+                return frozen(found)
+
+            scores = self._timed(stage, "rank", len(pool), score)
+            if scores is not None:
+                pool = pool.with_score(stage.id, scores)
+            if stage.settings.keep is not None and self.widened is None:
+                best = best_first_order(pool)
+                pool = pool.take(np.sort(best[rank_in_row(pool.indptr) <= stage.settings.keep]))
+            if stage.id == until:
+                break
+        return pool.take(best_first_order(pool))
+
+    def filtered(self, pool: Pool) -> Pool:
+        """What the post-filters leave, in their order."""
+        for stage in self.stages.filters:
+
+            def select(stage: FilterStage = stage, pool: Pool = pool) -> Ints64:
+                found = stage.component.select(self.states[stage.id], self.request, pool)
+                check_selection(stage.who, found, pool)
+                return found
+
+            selected = self._timed(stage, "filter", len(pool), select)
+            left = pool.take(np.arange(len(pool)) if selected is None else selected)
+            gone = np.diff(pool.indptr) - np.diff(left.indptr)
+            self.removed[stage.id] = gone
+            pool = left
+        return pool
+
+    def _timed(self, stage: AnyStage, step: str, entries: int, work: Callable[[], R]) -> R | None:
+        """Run one stage under its trace; None where it failed and may be skipped."""
+        start = time.perf_counter()
+        note, result = "", None
+        try:
+            with guarded(stage.who):
+                result = work()
+        except Exception as error:
+            self.on_error(stage.id, error)
+            if getattr(stage.settings, "on_error", "fail") == "fail":
+                raise
+            note = f"skipped: {error}"
+        seconds = time.perf_counter() - start
+        left: Any = entries if result is None or isinstance(result, Mapping) else len(result)  # type: ignore[arg-type]
+        self.traces.append(StageTrace(stage.id, step, entries, left, seconds, note))
+        return result
+
+
+def stage_request(request: Request, stage: GeneratorStage) -> Request:
+    """The request as one generator sees it: the events that count for it, and the items it must not propose."""
+    scope = EventScope(request.history, request.catalog, request.audience, request.now[request.history.row])
+    history, exclude = stage.settings.history, stage.settings.exclude
+    left_out = request.history.weight > 0 if exclude is None else holds(exclude, scope)
+    row, item = request.history.row[left_out], request.history.item[left_out]
+    excluded = Csr.from_pairs(row, item, None, (len(request), request.n_items))
+    counted = request.history if history is None else request.history.where(holds(history, scope))
+    return replace(request, history=counted, excluded=excluded)
+
+
+def holds(expression: Expression, scope: EventScope) -> np.ndarray:
+    """Where an expression definitely holds: bool [events]."""
+    return expression.truth(scope).holds
+
+
+def known_part(request: Request, n_items: int) -> Request:
+    """The request as if the catalogue ended after its first `n_items` items."""
+    if n_items == request.n_items:
+        return request
+    old = request.excluded.indices < n_items
+    excluded = Csr.from_pairs(
+        request.excluded.row_of[old], request.excluded.indices[old], None, (len(request), n_items)
+    )
+    history = replace(request.history.where(request.history.item < n_items), n_items=n_items)
+    return replace(request, history=history, excluded=excluded, catalog=request.catalog.take(np.arange(n_items)))
+
+
+def best_first_order(pool: Pool) -> Ints64:
+    """Positions that sort each row by score, best first; ties go by item position."""
+    return np.lexsort((pool.item, -pool.score, pool.row))
+
+
+def _spread(found: Candidates, rows: Ints64, total: int) -> Candidates:
+    """Candidates of some rows as candidates of all rows."""
+    counts = np.zeros(total, np.int64)
+    counts[rows] = np.diff(found.indptr)
+    return replace(found, indptr=frozen(row_pointers(counts)))

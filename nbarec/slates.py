@@ -1,0 +1,98 @@
+"""From what is left of the pool to slates: choose, backfill, and say why a slate is short."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nbarec.arrays import Floats32, Ints32, frozen, rank_in_row
+from nbarec.batch import Pool, Slate, StageTrace, Trace, merge
+from nbarec.ids import Ids, TextOrNumber
+from nbarec.serving import Journey
+
+
+def serve(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, fallback: str | None) -> Slate:
+    """One batch through every step. Rows that stay short are served once more, `fallback` asked for all it has."""
+    item, score = _chosen(journey.whole_way(), journey.request.k)
+    reasons = _reasons(journey, item)
+    short = np.flatnonzero(item[:, -1] < 0)
+    if fallback is not None and len(short):
+        start = time.perf_counter()
+        again = journey.restarted(short, fallback)
+        item[short], score[short] = _chosen(again.whole_way(), journey.request.k)
+        for row, reason in zip(short, _reasons(again, item[short]), strict=True):
+            reasons[row] = reason
+        seconds, filled = time.perf_counter() - start, int((item[short] >= 0).sum())
+        journey.traces.append(StageTrace(fallback, "backfill", len(short), filled, seconds))
+    return _slate(journey, item, score, users, ids, reasons)
+
+
+def own_list(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, stage: str) -> Slate:
+    """One generator's or ranker's own list, before any filter."""
+    generator = next((g for g in journey.stages.generators if g.id == stage), None)
+    if generator is None:
+        left = journey.ranked(journey.pool(), until=stage)
+    else:
+        found = journey.candidates_of(generator, journey.request.k)
+        pool = merge({stage: found}, len(journey.request), journey.request.n_items)
+        pool = replace(pool, score=frozen(pool.scores[:, 0].copy()))
+        left = pool.take(np.lexsort((pool.ranks[:, 0], pool.row)))
+    item, score = _chosen(left, journey.request.k)
+    return _slate(journey, item, score, users, ids, _reasons(journey, item))
+
+
+def _chosen(pool: Pool, k: int) -> tuple[Ints32, Floats32]:
+    """The first k entries of each row: items int32 [B, k], -1 where empty, and scores float32 [B, k], NaN."""
+    item = np.full((pool.rows, k), -1, np.int32)
+    score = np.full((pool.rows, k), np.nan, np.float32)
+    place = rank_in_row(pool.indptr) - 1
+    shown = place < k
+    item[pool.row[shown], place[shown]] = pool.item[shown]
+    score[pool.row[shown], place[shown]] = pool.score[shown]
+    return item, score
+
+
+def _reasons(journey: Journey, item: np.ndarray) -> list[str]:
+    """Why each row is short; the empty text where it is full."""
+    filled = (item >= 0).sum(axis=1)
+    reasons = [""] * len(item)
+    # A step a row that is short, to put its counts into words: few rows, and nothing to compute.
+    for row in np.flatnonzero(filled < item.shape[1]):
+        proposed = int(journey.merged[row]) if len(journey.merged) else int(filled[row])
+        removed = {stage: int(counts[row]) for stage, counts in journey.removed.items() if counts[row]}
+        reasons[row] = _reason(int(filled[row]), proposed, removed, int(journey.request.history.counts[row]))
+    return reasons
+
+
+def _reason(filled: int, proposed: int, removed: dict[str, int], events: int) -> str:
+    if not proposed:
+        why = "has no history" if not events else f"has {events} event{'s' if events > 1 else ''}"
+        return f"empty: no stage proposes anything to a user who {why}"
+    gone = ", ".join(f"{stage} removed {count}" for stage, count in removed.items())
+    state = "short" if filled else "empty"
+    return f"{state}: {proposed} candidate{'s' if proposed > 1 else ''}" + (f"; {gone}" if gone else "")
+
+
+def _slate(
+    journey: Journey,
+    item: Ints32,
+    score: Floats32,
+    users: Sequence[TextOrNumber],
+    ids: Ids,
+    reasons: Sequence[str],
+) -> Slate:
+    request = journey.request
+    proposed = [journey.proposed[source] for source in journey.proposed]
+    counts = np.stack(proposed, axis=1) if proposed else np.zeros((len(request), 0), np.int64)
+    trace = Trace(
+        stages=tuple(journey.traces),
+        sources=tuple(journey.proposed),
+        proposed=counts.astype(np.int32),
+        known=request.user >= 0,
+        events=request.history.counts,
+    )
+    removed = {stage: int(gone.sum()) for stage, gone in journey.removed.items()}
+    return Slate(frozen(item), frozen(score), tuple(reasons), tuple(users), ids, trace, removed)

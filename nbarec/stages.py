@@ -1,0 +1,121 @@
+"""Stages: the components that a config names, found, built and given their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from nbarec.components import CandidateGenerator, DataSource, FeatureProvider, PostFilter, Ranker
+from nbarec.config import (
+    CandidatesConfig,
+    Config,
+    DataSection,
+    FeaturesConfig,
+    FilterConfig,
+    RankConfig,
+    StageConfig,
+    stage_id,
+    stage_marks,
+)
+from nbarec.errors import ConfigError, Mark, PluginError, Problem
+from nbarec.marked import MapNode
+from nbarec.params import build
+from nbarec.plugins import Registered, Registry
+
+C = TypeVar("C")
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Bound(Generic[C, P]):
+    """One stage of a pipeline: its `id`, the section it stands in, its settings, and its component."""
+
+    id: str
+    section: str
+    settings: C
+    component: P
+    registered: Registered
+
+    @property
+    def who(self) -> str:
+        """What errors call the stage: section, id, component and distribution."""
+        provider = self.registered.provider
+        return (
+            f"{self.section}.{self.id} ({self.registered.component.name} of {provider.distribution} {provider.version})"
+        )
+
+
+GeneratorStage = Bound[CandidatesConfig, CandidateGenerator[Any]]
+FeatureStage = Bound[FeaturesConfig, FeatureProvider[Any]]
+RankerStage = Bound[RankConfig, Ranker[Any]]
+FilterStage = Bound[FilterConfig, PostFilter[Any]]
+AnyStage = GeneratorStage | FeatureStage | RankerStage | FilterStage
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All stages in the order of the one way through."""
+
+    generators: tuple[GeneratorStage, ...]
+    features: tuple[FeatureStage, ...]
+    rankers: tuple[RankerStage, ...]
+    filters: tuple[FilterStage, ...]
+
+    def all(self) -> tuple[AnyStage, ...]:
+        """Every stage, in order."""
+        return (*self.generators, *self.features, *self.rankers, *self.filters)
+
+
+@dataclass
+class Binder:
+    """Finds and builds components; collects every problem on the way."""
+
+    registry: Registry
+    root: MapNode
+    problems: list[Problem]
+
+    def stages(self, config: Config) -> Stages:
+        """All stages of the config. Stages with a problem are left out."""
+        return Stages(
+            generators=self._section("candidates", "generator", config.candidates),
+            features=self._section("features", "feature", config.features),
+            rankers=self._section("rank", "ranker", config.rank),
+            filters=self._section("filters", "filter", config.filters),
+        )
+
+    def source(self, section: DataSection) -> DataSource | None:
+        """The data source, or None where something is wrong with it."""
+        registered = self._find("source", section.use, section.use_mark)
+        if registered is None:
+            return None
+        where = f"data ({registered.component.name})"
+        found: Any = build(registered.component, section.parameters, where=where, problems=self.problems)
+        return found
+
+    def check(self) -> None:
+        """Raise ConfigError where anything was wrong."""
+        if self.problems:
+            raise ConfigError(self.problems)
+
+    def _section(self, section: str, kind: str, configs: Sequence[StageConfig]) -> tuple[Any, ...]:
+        marks = stage_marks(self.root)
+        bound = [self._bound(section, kind, config, marks[section, at]) for at, config in enumerate(configs)]
+        return tuple(stage for stage in bound if stage is not None)
+
+    def _bound(self, section: str, kind: str, config: StageConfig, mark: Mark) -> Bound[Any, Any] | None:
+        registered = self._find(kind, config.use, mark)
+        if registered is None:
+            return None
+        node = config.with_ or MapNode(mark, {}, {})
+        component: Any = build(
+            registered.component, node, where=registered.component.name, problems=self.problems
+        )
+        return None if component is None else Bound(stage_id(config), section, config, component, registered)
+
+    def _find(self, kind: str, use: str, mark: Mark) -> Registered | None:
+        try:
+            return self.registry.find(kind, use)
+        except PluginError as error:
+            self.problems.append(Problem(str(error), mark))
+            return None

@@ -1,0 +1,78 @@
+"""Array operations against loops, and hashes against the published algorithms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbarec.arrays import concat_ranges, frozen, hash_texts, mix64, rank_in_row, row_pointers, rows_of
+from nbarec.ids import encode_texts
+
+WORD = 2**64
+
+counts = st.lists(st.integers(0, 5), max_size=12)
+
+
+def fnv_1a(text: str) -> int:
+    """As published: offset basis, then xor and multiply a byte at a time."""
+    state = 0xCBF29CE484222325
+    for byte in text.encode():
+        state = ((state ^ byte) * 0x100000001B3) % WORD
+    return state
+
+
+def splitmix_finaliser(state: int) -> int:
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % WORD
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB % WORD
+    return state ^ (state >> 31)
+
+
+def test_frozen_is_the_same_array_and_cannot_be_written() -> None:
+    array = np.arange(3)
+    assert frozen(array) is array
+    assert frozen(array) is array
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 1
+
+
+@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 5)), max_size=12))
+def test_concat_ranges_is_the_ranges_one_after_the_other(ranges: list[tuple[int, int]]) -> None:
+    starts, lengths = [start for start, _ in ranges], [length for _, length in ranges]
+    found = concat_ranges(np.array(starts), np.array(lengths))
+    assert found.tolist() == [start + step for start, length in ranges for step in range(length)]
+    assert found.dtype == np.int64
+
+
+@given(counts)
+def test_row_pointers_rows_and_ranks_agree_with_a_walk_over_the_rows(lengths: list[int]) -> None:
+    indptr = row_pointers(np.array(lengths))
+    assert indptr.tolist() == [sum(lengths[:row]) for row in range(len(lengths) + 1)]
+    assert rows_of(indptr).tolist() == [row for row, length in enumerate(lengths) for _ in range(length)]
+    assert rank_in_row(indptr).tolist() == [rank for length in lengths for rank in range(1, length + 1)]
+    assert indptr.dtype == rows_of(indptr).dtype == rank_in_row(indptr).dtype == np.int64
+
+
+def test_the_hash_of_known_texts() -> None:
+    # FNV-1a test vectors of the authors: the state before it is mixed.
+    assert [fnv_1a(text) for text in ("", "a", "foobar")] == [
+        0xCBF29CE484222325,
+        0xAF63DC4C8601EC8C,
+        0x85944171F73967E8,
+    ]
+    found = hash_texts(*encode_texts(["", "a", "foobar"]))
+    assert found.tolist() == [splitmix_finaliser(fnv_1a(text)) for text in ("", "a", "foobar")]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(max_size=12), max_size=8))
+def test_hashes_are_fnv_1a_mixed_whatever_stands_beside_them(texts: list[str]) -> None:
+    found = hash_texts(*encode_texts(texts))
+    assert found.dtype == np.uint64
+    assert found.tolist() == [splitmix_finaliser(fnv_1a(text)) for text in texts]
+
+
+@given(st.lists(st.integers(0, WORD - 1), min_size=1, max_size=5))
+def test_mixing_is_the_finaliser_of_splitmix64(states: list[int]) -> None:
+    assert mix64(np.array(states, np.uint64)).tolist() == [splitmix_finaliser(state) for state in states]
