@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from nbarec.errors import ConfigError, Mark, Problem
 from nbarec.expressions import Expression
 from nbarec.feedback import Feedback
-from nbarec.marked import MapNode, Node, Scalar, read_file, read_text
+from nbarec.marked import ListNode, MapNode, Node, Scalar, from_python, read_file, read_text
 from nbarec.moments import moment
 from nbarec.overrides import apply_overrides
 from nbarec.params import StageRef, build, param
 
 STAGE_ID = re.compile(r"[a-z][a-z0-9_]*")
+STAGE_SECTIONS = ("candidates", "features", "rank", "filters")
 MEBIBYTE = 2**20
 
 OnError = Literal["fail", "skip"]
@@ -166,28 +167,60 @@ class DataSection:
     feedback: Feedback | None
 
 
+Read = tuple[Config, DataSection | None, MapNode]
+
+
 def read_config(
-    source: str | Path | MapNode, overrides: Mapping[str, object] | None = None
-) -> tuple[Config, DataSection, MapNode]:
+    source: str | Path | MapNode, overrides: Mapping[str, object] | None = None, problems: list[Problem] | None = None
+) -> Read:
     """The typed config, its data section and the tree it was read from (overrides applied).
 
-    `source` is a path, or a tree that was already read. Raises ConfigError with every problem of the file.
+    `source` is a path, or a tree that was already read. Raises ConfigError with every problem of the file. Where a
+    list of `problems` is given they are appended to it instead, and what is returned is the sound rest of the file,
+    in which a caller can look for further problems; ConfigError is raised only where no sound rest makes a config.
     """
+    found: list[Problem] = []
     root = source if isinstance(source, MapNode) else read_file(source)
     root = apply_overrides(root, overrides or {})
-    problems: list[Problem] = []
-    config = build(Config, root, where="the config", problems=problems)
-    section = _data_section(root, problems)
+    config, sound = build(Config, root, where="config", problems=found), root
+    if config is None:
+        sound = _sound_part(root)
+        config = build(Config, sound, where="config", problems=[])
+    section = _data_section(root, found)
     if config is not None:
-        problems.extend(_stage_problems(config, root))
-    if problems or config is None or section is None:
-        raise ConfigError(problems)
-    return _named(config), section, root
+        found.extend(_stage_problems(config, sound, whole=sound is root))
+    if config is None or (found and problems is None):
+        raise ConfigError(in_order(found))
+    if problems is not None:
+        problems.extend(found)
+    return _named(config), section, sound
 
 
-def parse_config(text: str, source: str) -> tuple[Config, DataSection, MapNode]:
+def parse_config(text: str, source: str, problems: list[Problem] | None = None) -> Read:
     """The same from a text; `source` is what errors call it."""
-    return read_config(read_text(text, source))
+    return read_config(read_text(text, source), problems=problems)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems in the order of the file."""
+    return sorted(problems, key=lambda problem: astuple(problem.mark or Mark("", 0, 0)))
+
+
+def _sound_part(root: MapNode) -> MapNode:
+    """The tree without the stages, and without the other entries of the file, that make no part of a config."""
+    least = from_python({"nbarec": 1, "data": {}, "candidates": []}, root.mark)
+
+    def is_sound(key: str, node: Node) -> bool:
+        entries = {**getattr(least, "entries", {}), key: node}
+        return build(Config, MapNode(root.mark, entries, root.key_marks), where="", problems=[]) is not None
+
+    def sound(key: str, node: Node) -> Node:
+        if key not in STAGE_SECTIONS or not isinstance(node, ListNode):
+            return node
+        return replace(node, items=tuple(item for item in node.items if is_sound(key, ListNode(node.mark, (item,)))))
+
+    kept = {key: sound(key, node) for key, node in root.entries.items()}
+    return replace(root, entries={key: node for key, node in kept.items() if is_sound(key, node)})
 
 
 def _data_section(root: MapNode, problems: list[Problem]) -> DataSection | None:
@@ -229,7 +262,7 @@ def stage_id(stage: StageConfig) -> str:
 def stage_marks(root: MapNode) -> dict[tuple[str, int], Mark]:
     """Where each stage stands in the file, by section and position."""
     marks = {}
-    for section in ("candidates", "features", "rank", "filters"):
+    for section in STAGE_SECTIONS:
         for position, node in enumerate(_items(root.entries.get(section))):
             marks[section, position] = node.mark
     return marks
@@ -239,12 +272,12 @@ def _items(node: Any) -> Iterable[Node]:
     return getattr(node, "items", ()) if not isinstance(node, MapNode) else ()
 
 
-def _stage_problems(config: Config, root: MapNode) -> list[Problem]:
-    """Ids that are malformed or stand twice, no candidates, and a fallback that is no generator."""
+def _stage_problems(config: Config, root: MapNode, *, whole: bool) -> list[Problem]:
+    """Ids that are malformed or stand twice; in a `whole` file also no candidates, or a fallback that is none."""
     problems = []
     marks = stage_marks(root)
     seen: dict[str, Mark] = {}
-    for section in ("candidates", "features", "rank", "filters"):
+    for section in STAGE_SECTIONS:
         for position, stage in enumerate(getattr(config, section)):
             name, mark = stage_id(stage), marks[section, position]
             if not STAGE_ID.fullmatch(name):
@@ -253,6 +286,8 @@ def _stage_problems(config: Config, root: MapNode) -> list[Problem]:
                 again = f"the id {name!r} is taken by {seen[name]}; give one of them another id: ..."
                 problems.append(Problem(again, mark))
             seen.setdefault(name, mark)
+    if not whole:
+        return problems  # what seems to be missing may be among the parts that are not sound
     if not config.candidates:
         problems.append(Problem("candidates is empty; list at least one generator", root.mark))
     fallback = config.slate.fallback

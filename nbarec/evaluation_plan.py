@@ -51,15 +51,15 @@ class EvaluationPlan:
             return None
         return cls(split, metrics, asked.relevant, asked.repeats)
 
-    def run(self, pipeline: Pipeline) -> tuple[Evaluation, Model]:
-        """Load, hold out, fit on the rest and measure every list. The held-out events reach no stage."""
-        data = pipeline.load()
+    def run(self, pipeline: Pipeline, data: Dataset) -> tuple[Evaluation, Model]:
+        """Hold out, fit on the rest and measure every list. The held-out events reach no stage."""
         holdout = self.held_out(pipeline, data)
         model = pipeline.fit(holdout.train)
         truth = relevant_items(
             holdout.test, self._relevant(pipeline, data, holdout), model.data.events, repeats=self.repeats
         )
-        stages = pipeline.stages
+        lists = [stage.id for stage in pipeline.stages.generators]
+        lists += [stage.id for stage in pipeline.stages.rankers]
         width = max(metric.k for metric in self.metrics)
 
         def recommend(users: np.ndarray, stage: str | None) -> Slate:
@@ -70,12 +70,12 @@ class EvaluationPlan:
             np.arange(len(model.data.users)),
             truth,
             self.metrics,
-            [stage.id for stage in (*stages.generators, *stages.rankers)],
+            lists,
             model.data,
             np.random.default_rng([pipeline.config.seed, BOOTSTRAP_STREAM]),
             holdout=holdout.describe(),
         )
-        return replace(evaluation, files=data.files), model
+        return evaluation, model
 
     def held_out(self, pipeline: Pipeline, data: Dataset) -> Holdout:
         """The training part and the held-out events."""

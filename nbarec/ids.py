@@ -116,6 +116,10 @@ class Ids:
         """The ids at these positions, as text."""
         return [str(value) for value in self.take(positions)]
 
+    def __getitem__(self, span: slice) -> list[TextOrNumber]:
+        """The ids of a span of positions: Ids can be given wherever a sequence of users is served in batches."""
+        return self.take(np.arange(len(self))[span])
+
     def all(self) -> list[TextOrNumber]:
         """Every id, in order."""
         return self.take(np.arange(len(self)))

@@ -14,7 +14,7 @@ from nbarec.data import Dataset
 from nbarec.door import ContextValue, Door
 from nbarec.errors import NbarecError
 from nbarec.executor import executor_of
-from nbarec.ids import TextOrNumber
+from nbarec.ids import Ids, TextOrNumber
 from nbarec.serving import Journey
 from nbarec.slates import own_list, serve
 
@@ -79,7 +79,7 @@ class Model:
 
     def stream(
         self,
-        users: Sequence[TextOrNumber],
+        users: Sequence[TextOrNumber] | Ids,
         *,
         k: int | None = None,
         history: Sequence[TextOrNumber] = (),
@@ -90,7 +90,7 @@ class Model:
         """The same, a batch of users at a time in their order: memory does not grow with the users."""
         places = self._places(k, stage)
         size = self.batch_size()
-        batches = [users[at : at + size] for at in range(0, max(len(users), 1), size)]
+        batches = (users[at : at + size] for at in range(0, max(len(users), 1), size))
         fallback = self.pipeline.config.slate.fallback
 
         def one(batch: Sequence[TextOrNumber], _shared: object) -> tuple[Journey, Slate]:
@@ -100,10 +100,13 @@ class Model:
                 return journey, own_list(journey, batch, self.data.items, stage)
             return journey, serve(journey, batch, self.data.items, fallback)
 
-        workers = 1 if len(batches) == 1 else self.pipeline.config.engine.workers
+        workers = 1 if len(users) <= size else self.pipeline.config.engine.workers
         with executor_of("serial" if workers == 1 else "threads", workers) as executor:
             for journey, slate in executor.map_shards(one, batches):
-                self.pipeline.tell("nbarec_after_recommend", request=journey.request, slate=slate, trace=slate.trace)
+                if len(slate):  # `check` serves nobody, of which there is nothing to tell
+                    self.pipeline.tell(
+                        "nbarec_after_recommend", request=journey.request, slate=slate, trace=slate.trace
+                    )
                 yield slate
 
     def batch_size(self) -> int:

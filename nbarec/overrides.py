@@ -33,12 +33,14 @@ def apply_overrides(root: MapNode, overrides: Mapping[str, object]) -> MapNode:
 
 
 def entry_id(node: Node) -> str | None:
-    """The id by which a list entry is addressed: its `id`, else its `use`, else None."""
-    if isinstance(node, MapNode):
-        named = node.entries.get("id", node.entries.get("use"))
-        if isinstance(named, Scalar) and isinstance(named.value, str):
-            return named.value
-    return None
+    """The id by which a list entry is addressed: its `id`, else its `use` without the distribution, else None."""
+    if not isinstance(node, MapNode):
+        return None
+    return _text(node.entries.get("id")) or (_text(node.entries.get("use")) or "").rpartition("/")[2] or None
+
+
+def _text(node: Node | None) -> str | None:
+    return node.value if isinstance(node, Scalar) and isinstance(node.value, str) else None
 
 
 def _override(root: MapNode, path: str, value: object) -> MapNode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from nbarec.components import DataSource
-from nbarec.config import Config, DataSection, parse_config, read_config
+from nbarec.config import Config, DataSection, Read, parse_config, read_config
 from nbarec.contracts import guarded
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError
+from nbarec.errors import ConfigError, PluginError, Problem
 from nbarec.evaluation_plan import EvaluationPlan
 from nbarec.marked import MapNode, dump
 from nbarec.model import Fitted, Model
@@ -43,28 +44,31 @@ class Pipeline:
 
         Raises ConfigError with every problem of the file at once.
         """
-        return cls._bound(*read_config(path, overrides))
+        problems: list[Problem] = []
+        return cls._bound(read_config(path, overrides, problems), problems)
 
     @classmethod
     def from_text(cls, text: str, source: str = "config") -> Pipeline:
         """The pipeline of a YAML text; `source` is what errors call it."""
-        return cls._bound(*parse_config(text, source))
+        problems: list[Problem] = []
+        return cls._bound(parse_config(text, source, problems), problems)
 
     @classmethod
     def serving(cls, text: str, source: str) -> Pipeline:
         """The pipeline of a saved model: everything but the data source and the evaluation."""
-        config, section, root = parse_config(text, source)
-        binder = Binder(registry(), root, [])
-        stages = binder.stages(config)
-        binder.check()
-        return cls(config, section, root, stages, None, None, binder.registry)
+        problems: list[Problem] = []
+        return cls._bound(parse_config(text, source, problems), problems, serves_only=True)
 
     @classmethod
-    def _bound(cls, config: Config, section: DataSection, root: MapNode) -> Pipeline:
-        binder = Binder(registry(), root, [])
-        source, stages = binder.source(section), binder.stages(config)
-        plan = EvaluationPlan.of(config, root, binder)
+    def _bound(cls, read: Read, problems: list[Problem], *, serves_only: bool = False) -> Pipeline:
+        config, section, root = read
+        binder = Binder(registry(), root, problems)
+        source = None if serves_only or section is None else binder.source(section)
+        stages = binder.stages(config)
+        plan = None if serves_only else EvaluationPlan.of(config, root, binder)
         binder.check()
+        if section is None:
+            raise ConfigError("data needs a source")  # `read_config` has said so: then `check` has raised
         return cls(config, section, root, stages, source, plan, binder.registry)
 
     @property
@@ -123,8 +127,16 @@ class Pipeline:
         return np.random.default_rng([self.config.seed, *stage.encode()])
 
     def tell(self, hook: str, **happened: Any) -> None:
-        """Tell every plugin what happened; what it answers is ignored."""
-        getattr(self.registry.manager.hook, hook)(pipeline=self, **happened)
+        """Tell every plugin what happened; what it answers is ignored. Raises PluginError naming one that fails."""
+        caller = getattr(self.registry.manager.hook, hook)
+        try:
+            caller(pipeline=self, **happened)
+        except Exception as error:
+            frames = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+            failed = [impl.plugin_name for impl in caller.get_hookimpls() if impl.function.__code__ in frames]
+            about = f", told of: {happened['error']}" if "error" in happened else ""
+            who = " or ".join(failed) or "a plugin"
+            raise PluginError(f"{hook} of {who} failed: {type(error).__name__}: {error}{about}") from error
 
 
 def stage_data(stage: AnyStage, data: Dataset) -> Dataset:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nbarec.arrays import Floats64
-from nbarec.data import FileReport
 from nbarec.durable import sync_folder
 from nbarec.statistics import Interval
 
@@ -41,7 +40,7 @@ class Figure:
         if math.isnan(self.mean):
             return "-"
         low, high = self.ci95
-        return f"{self.mean:.4f}" if math.isnan(low) else f"{self.mean:.4f} [{low:.4f}, {high:.4f}]"
+        return f"{self.mean:.4f}" if math.isnan(low) else f"{self.mean:.4f} ±{(high - low) / 2:.3f}"
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ class Evaluation:
     """The whole pipeline's slates (`slate`) and each stage's own lists (`stages`, by id) against held-out events.
 
     `users` are the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
-    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took; `files` is
-    what became of the input's rows.
+    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took.
     """
 
     slate: Report
@@ -67,7 +65,6 @@ class Evaluation:
     skipped: int
     holdout: tuple[str, ...]
     seconds: float
-    files: tuple[FileReport, ...] = ()
 
     @property
     def metrics(self) -> Mapping[str, Figure]:
@@ -83,14 +80,15 @@ class Evaluation:
             "holdout": list(self.holdout),
         }
 
-    def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write `evaluation.json` and `evaluation_users.csv`; each appears whole or not at all. Returns their paths.
+    def write(self, figures: Path) -> tuple[Path, Path]:
+        """Write the figures, as JSON, and each user's values beside them: for `evaluation.json` that is
+        `evaluation_users.csv`. Each file appears whole or not at all. Returns their paths.
 
         The CSV has `user_id`, a column a metric of the slate, and a column `stage:metric` for each of a stage;
         an undefined value is an empty cell.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        figures, users = folder / "evaluation.json", folder / "evaluation_users.csv"
+        figures.parent.mkdir(parents=True, exist_ok=True)
+        users = figures.with_name(f"{figures.stem}_users.csv")
         with replacing(figures) as file:
             json.dump(self.to_json(), file, indent=2, ensure_ascii=False, allow_nan=False)
             file.write("\n")
@@ -106,12 +104,13 @@ class Evaluation:
         cells = ([_cell(value) for value in values.tolist()] for values in columns.values())
         yield from zip(self.users, *cells, strict=True)
 
-    def table(self) -> str:
-        """One line a stage and one for the whole pipeline, a column a metric: `0.1234 [0.1190, 0.1280]`."""
+    def rows(self) -> list[list[str]]:
+        """A header, a line a stage and one for the whole pipeline; a column a metric: `0.1234 ±0.005`, the mean and
+        half of its interval."""
         header = ["stage", *self.metrics]
         reports = chain(self.stages.items(), [(WHOLE_PIPELINE, self.slate)])
         lines = [[name, *(str(report.figures[label]) for label in self.metrics)] for name, report in reports]
-        return _aligned([header, *lines])
+        return [header, *lines]
 
 
 @contextlib.contextmanager
@@ -141,7 +140,7 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else repr(value)
 
 
-def _aligned(lines: Iterable[Sequence[str]]) -> str:
+def aligned(lines: Iterable[Sequence[str]]) -> str:
     """Columns two spaces apart, the first to the left."""
     lines = list(lines)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -13,11 +13,12 @@ from nbarec.errors import PluginError, StoreError
 from nbarec.model import Fitted, Model
 from nbarec.pipeline import Pipeline
 from nbarec.plugins import registry
+from nbarec.providers import KINDS
 from nbarec.stages import AnyStage
 from nbarec.store import Stored, open_model, save
 
 DATA = "data"
-KINDS = {"candidates": "generator", "features": "feature", "rank": "ranker", "filters": "filter"}
+KIND_OF = {spec.section: kind for kind, spec in KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class Recorded:
     @property
     def who(self) -> str:
         """The stage, its component, and the distribution that it came from."""
-        return f"stage {self.id} uses {self.component} of {self.distribution}=={self.version}"
+        return f"stage {self.id} uses {self.component} of {self.requirement}"
+
+    @property
+    def requirement(self) -> str:
+        """What pip can install."""
+        return f"{self.distribution}=={self.version}"
 
 
 def save_model(model: Model, folder: str | Path) -> Path:
@@ -102,7 +108,7 @@ def _require_plugins(records: list[Recorded], folder: str | Path) -> None:
     missing = []
     for record in records:
         try:
-            registry().find(KINDS[record.section], f"{record.distribution}/{record.component}")
+            registry().find(KIND_OF[record.section], f"{record.distribution}/{record.component}")
         except PluginError as error:
             missing.append(f"  {record.who}: {error}")
     if missing:

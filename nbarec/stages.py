@@ -15,13 +15,14 @@ from nbarec.config import (
     FilterConfig,
     RankConfig,
     StageConfig,
+    in_order,
     stage_id,
     stage_marks,
 )
 from nbarec.errors import ConfigError, Mark, PluginError, Problem
 from nbarec.marked import MapNode
 from nbarec.params import build
-from nbarec.plugins import Registered, Registry
+from nbarec.plugins import Kind, Registered, Registry
 
 C = TypeVar("C")
 P = TypeVar("P")
@@ -90,30 +91,29 @@ class Binder:
         if registered is None:
             return None
         where = f"data ({registered.component.name})"
-        found: Any = build(registered.component, section.parameters, where=where, problems=self.problems)
-        return found
+        component: Any = registered.component
+        source: DataSource | None = build(component, section.parameters, where=where, problems=self.problems)
+        return source
 
     def check(self) -> None:
         """Raise ConfigError where anything was wrong."""
         if self.problems:
-            raise ConfigError(self.problems)
+            raise ConfigError(in_order(self.problems))
 
-    def _section(self, section: str, kind: str, configs: Sequence[StageConfig]) -> tuple[Any, ...]:
+    def _section(self, section: str, kind: Kind, configs: Sequence[StageConfig]) -> tuple[Any, ...]:
         marks = stage_marks(self.root)
         bound = [self._bound(section, kind, config, marks[section, at]) for at, config in enumerate(configs)]
         return tuple(stage for stage in bound if stage is not None)
 
-    def _bound(self, section: str, kind: str, config: StageConfig, mark: Mark) -> Bound[Any, Any] | None:
+    def _bound(self, section: str, kind: Kind, config: StageConfig, mark: Mark) -> Bound[Any, Any] | None:
         registered = self._find(kind, config.use, mark)
         if registered is None:
             return None
         node = config.with_ or MapNode(mark, {}, {})
-        component: Any = build(
-            registered.component, node, where=registered.component.name, problems=self.problems
-        )
+        component: Any = build(registered.component, node, where=registered.component.name, problems=self.problems)
         return None if component is None else Bound(stage_id(config), section, config, component, registered)
 
-    def _find(self, kind: str, use: str, mark: Mark) -> Registered | None:
+    def _find(self, kind: Kind, use: str, mark: Mark) -> Registered | None:
         try:
             return self.registry.find(kind, use)
         except PluginError as error:

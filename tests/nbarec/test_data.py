@@ -162,7 +162,8 @@ def test_events_without_kinds_and_with_more_columns() -> None:
 def test_more_kinds_than_can_be_numbered_are_refused() -> None:
     n = 2**15
     kind = CategoryColumn.of(list(range(n)))
-    columns = EventColumns(*(np.zeros(n, np.int64) for _ in range(5)), kind=kind)  # type: ignore[misc]
+    zeros = np.zeros(n, np.int64)
+    columns = EventColumns(user=zeros, item=zeros, weight=zeros, value=zeros, time=zeros, kind=kind)
     with pytest.raises(DataError, match="there are 32,768 kinds of event; 32,767 is the most there can be"):
         columns.sorted_events(1, 1, Combine())
 

@@ -21,7 +21,7 @@ from nbarec.components import Metric
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, ContractError
 from nbarec.evaluate import MetricAt, evaluate, parse_metric, relevant_items
-from nbarec.reports import Evaluation, replacing
+from nbarec.reports import Evaluation, aligned, replacing
 from nbarec.sparse import Csr
 from nbarec.statistics import mean_interval
 
@@ -276,7 +276,7 @@ def test_relevant_items_match_the_reference(
 
 def test_the_files(tmp_path: Path) -> None:
     found = run()
-    paths = found.write(tmp_path / "new" / "out")
+    paths = found.write(tmp_path / "new" / "out" / "evaluation.json")
     assert sorted(tmp_path.joinpath("new/out").iterdir()) == sorted(paths)
     read = json.loads(paths[0].read_text())
     assert read == found.to_json()
@@ -299,7 +299,7 @@ def test_undefined_figures_are_null_empty_and_a_dash(tmp_path: Path) -> None:
         return slate_of(np.full((len(users), 5), -1), users.tolist())
 
     found = evaluate(recommend, np.arange(USERS), TRUTH, METRICS[:1], (), DATA, rng(), resamples=20)
-    figures, users = found.write(tmp_path)
+    figures, users = found.write(tmp_path / "evaluation.json")
     assert json.loads(figures.read_text())["metrics"]["share@5"] == {
         "mean": None,
         "ci95": [None, None],
@@ -307,17 +307,17 @@ def test_undefined_figures_are_null_empty_and_a_dash(tmp_path: Path) -> None:
         "undefined": 35,
     }
     assert users.read_text().splitlines()[1] == "5,"
-    assert found.table() == "stage  share@5\nslate  -"
+    assert aligned(found.rows()) == "stage  share@5\nslate  -"
     assert math.isnan(found.metrics["share@5"].mean)
 
 
 def test_the_table_lines_up() -> None:
     found = run()
-    lines = found.table().splitlines()
+    lines = aligned(found.rows()).splitlines()
     assert [line.split()[0] for line in lines] == ["stage", "near", "far", "slate"]
     low, high = found.metrics["share@2"].ci95
-    assert f"  {found.metrics['share@2'].mean:.4f} [{low:.4f}, {high:.4f}]" in lines[3]
-    assert {line.index("[") for line in lines[1:]} == {lines[1].index("[")}
+    assert f"  {found.metrics['share@2'].mean:.4f} ±{(high - low) / 2:.3f}" in lines[3]
+    assert {line.index("±") for line in lines[1:]} == {lines[1].index("±")}
     assert lines[0].index("share@5") == lines[1].index(f"{found.stages['near'].figures['share@5'].mean:.4f}")
 
 
@@ -340,5 +340,5 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_ids_with_commas_and_quotes_survive_the_csv(tmp_path: Path) -> None:
     found = replace(run(), users=tuple(f'u,"{n}"' for n in range(35)))
-    rows = list(csv.reader(found.write(tmp_path)[1].read_text().splitlines()))
+    rows = list(csv.reader(found.write(tmp_path / "evaluation.json")[1].read_text().splitlines()))
     assert [row[0] for row in rows[1:]] == list(found.users)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,8 +49,7 @@ def events_of(listed: list[Event], combine: Combine | None = None) -> Events:
 
 def listed_by_row(events: Events) -> list[list[int]]:
     """The places in the list of each row's events."""
-    pointers = events.indptr.tolist()
-    return [events.value[start:end].astype(int).tolist() for start, end in zip(pointers, pointers[1:], strict=False)]
+    return [events.value[start:end].astype(int).tolist() for start, end in pairwise(events.indptr.tolist())]
 
 
 def in_time_order(listed: list[Event], user: int) -> list[int]:
@@ -109,8 +109,7 @@ def test_one_weight_a_pair_agrees_with_a_dictionary(listed: list[Event], combine
 def test_repeated_events_by_hand() -> None:
     listed: list[Event] = [(1, 2, 3.0, 9), (1, 2, -1.0, 5), (1, 0, 1.0, 5), (1, 2, 0.5, 9)]
     found = {
-        by: events_of(listed, Combine(by)).matrix().to_dense()[1].tolist()  # type: ignore[arg-type]
-        for by in ("sum", "mean", "max", "last")
+        by: events_of(listed, Combine(by)).matrix().to_dense()[1].tolist() for by in ("sum", "mean", "max", "last")
     }
     assert found["sum"] == [1, 0, 2.5, 0, 0]
     assert found["mean"] == [1, 0, float(np.float32(2.5 / 3)), 0, 0]

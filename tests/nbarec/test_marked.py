@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import math
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbarec import marked, overrides
+from nbarec import scalars as scalars_module
 from nbarec.errors import ConfigError, Mark, Problem
 from nbarec.marked import (
     MAX_BYTES,
@@ -446,3 +450,9 @@ def test_an_override_is_an_assignment(tree: dict[str, Any], name: str, value: An
     found = to_plain(apply_overrides(root, {f"inner.{name}": as_python}))
     assert found == expected
     assert not isinstance(value, float) or math.copysign(1, found["inner"][name]) == math.copysign(1, value)
+
+
+@pytest.mark.parametrize("module", [marked, overrides, scalars_module])
+def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import doctest
 import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbarec import param_types, params
 from nbarec.errors import ConfigError, Mark, Problem
 from nbarec.marked import MapNode, Node, Scalar, from_python, read_text
 from nbarec.overrides import apply_overrides
@@ -388,3 +391,9 @@ def test_yaml_and_python_refuse_the_same_values(factors: int, regularisation: fl
         assert str(caught.value) == said
     else:
         assert Als(**values).factors == factors  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("module", [params, param_types])
+def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)

@@ -186,7 +186,9 @@ def test_a_side_without_events_is_refused() -> None:
 def test_wrong_parameters_are_refused_at_construction() -> None:
     with pytest.raises(ValueError, match="fraction must be less than 1"):
         LastFraction(1.0)
-    with pytest.raises(ValueError, match="at is 'yesterday', which is not a time; write epoch seconds or ISO 8601 such as"):
+    with pytest.raises(
+        ValueError, match="at is 'yesterday', which is not a time; write epoch seconds or ISO 8601 such as"
+    ):
         GlobalTime(at="yesterday")
     with pytest.raises(ValueError, match="keep one of them"):
         GlobalTime(at="2020-01-01", fraction=0.2)

@@ -1,0 +1,1 @@
+"""The commands of `nbarec`, thin: parse, call the library, print."""

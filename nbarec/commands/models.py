@@ -1,0 +1,168 @@
+"""Commands that start from a saved model: recommend, update, inspect."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from nbarec.batch import Slate
+from nbarec.commands.terminal import context_option, counts, heading, progress, show_data, show_table
+from nbarec.commands.writing import Format, write_slates
+from nbarec.errors import DataError
+from nbarec.ids import TextOrNumber
+from nbarec.model import ANONYMOUS, Model
+from nbarec.progress import track
+from nbarec.reports import replacing
+from nbarec.saved import load_model, recorded
+from nbarec.store import read_manifest
+
+FORMATS: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--user", "users", multiple=True, metavar="ID", help="A user; may be repeated.")
+@click.option("--users", "file", type=click.Path(path_type=Path), help="A file with a user id a line.")
+@click.option("--all", "everybody", is_flag=True, help="Every user that the model knows.")
+@click.option("--history", metavar="ITEM,...", help="Items just liked: by a new user, or besides what is known.")
+@click.option("-k", type=click.IntRange(min=1), help="Places of the slate; the config's if left out.")
+@click.option("--stage", metavar="ID", help="One generator's or ranker's own list instead of the slate.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="table, or as --output ends.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write here instead of to standard output.")
+@context_option
+def recommend(
+    model: Path,
+    users: tuple[str, ...],
+    file: Path | None,
+    everybody: bool,
+    history: str | None,
+    k: int | None,
+    stage: str | None,
+    form: Format | None,
+    output: Path | None,
+    context: Mapping[str, float | str],
+) -> None:
+    """Recommend with the saved MODEL. Unknown users are served too.
+
+    CSV has the columns user_id,rank,item_id,score (rank from 1).
+
+    \b
+    Example:
+      nbarec recommend runs/music/model --user U0001 --user U0002 -k 5 --context hour=21
+      nbarec recommend runs/music/model --history S0001,S0002
+      nbarec recommend runs/music/model --all --format csv --output slates.csv
+    """
+    if sum([bool(users), file is not None, everybody]) > 1:
+        raise click.UsageError("give one of --user, --users and --all")
+    if not (users or file or everybody or history):
+        raise click.UsageError("say for whom: --user ID, --users FILE, --all, or --history ITEM,...")
+    loaded = load_model(model)
+    asked = loaded.data.users if everybody else _listed(file) if file else users or (ANONYMOUS,)
+    items = [item.strip() for item in (history or "").split(",") if item.strip()]
+    slates = loaded.stream(asked, k=k, history=items, context=context, stage=stage)
+    chosen = form or (FORMATS.get(output.suffix, "table") if output else "table")
+    with progress(), _opened(output) as opened:
+        # A bar and a table would share the terminal.
+        written = write_slates(_watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data)
+    if output:
+        click.echo(f"{written:,} users written to {output}", err=True)
+
+
+def _watched(slates: Iterator[Slate], users: int) -> Iterator[Slate]:
+    with track("recommending", users) as advance:
+        for slate in slates:
+            yield slate
+            advance(len(slate))
+
+
+def _listed(file: Path) -> Sequence[TextOrNumber]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} can't be read ({error}); give a UTF-8 text file with a user id a line") from error
+    users = [line.strip() for line in lines if line.strip()]
+    if not users:
+        raise DataError(f"{file} lists no user; write an id a line")
+    return users
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as file:
+        yield file
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("events", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Save here; in place of MODEL if left out.")
+def update(model: Path, events: Path, output: Path | None) -> None:
+    """Add the EVENTS of a file (columns as in the model's config) to the saved MODEL, without a refit.
+
+    New users and items are added. Stages that can't take new events keep what they learnt, and are named.
+
+    \b
+    Example:
+      nbarec update runs/music/model new_events.csv
+    """
+    with progress():
+        before = load_model(model)
+        new = before.pipeline.data_source().events_from(events)
+        after, told = before.update(new)
+        after.save(output or model)
+    show_data(new)
+    _show_growth(before, after)
+    heading("Stages")
+    show_table([["stage", ""], *([stage, what] for stage, what in told.items())])
+    heading("Written")
+    click.echo(f"  {output or model}")
+
+
+def _show_growth(before: Model, after: Model) -> None:
+    heading("Model")
+    for when, data in (("before", before.data), ("after", after.data)):
+        click.echo(f"  {when}: {counts(len(data.users), len(data.items), len(data.events), data.as_of)}")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--config", "show_config", is_flag=True, help="Print the config that the model was fitted with.")
+def inspect(model: Path, show_config: bool) -> None:
+    """Show what the saved MODEL holds, from its manifest alone: no plugin is needed.
+
+    \b
+    Example:
+      nbarec inspect runs/music/model
+    """
+    manifest = read_manifest(model)
+    meta = manifest["meta"]
+    if show_config:
+        click.echo(meta["config"])
+        return
+    files = manifest["files"]
+    click.echo(f"{model}: {len(files)} arrays, {sum(file['size'] for file in files):,} bytes")
+    click.echo(f"  config sha256 {meta['config_sha256']}")
+    click.echo(f"  {counts(**meta['counts'])}")
+    heading("Stages")
+    header = ["stage", "section", "component", "distribution", "state", "fit s"]
+    lines = [
+        [
+            one.id,
+            one.section,
+            one.component,
+            one.requirement,
+            f"v{one.state_version}",
+            f"{one.seconds:.3f}",
+        ]
+        for one in recorded(meta, model)
+    ]
+    show_table([header, *lines])

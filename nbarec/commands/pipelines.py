@@ -1,0 +1,176 @@
+"""Commands that start from a config: run, fit, evaluate, validate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+
+import click
+
+from nbarec.batch import Slate, Trace
+from nbarec.commands.terminal import heading, progress, set_option, show_data, show_table, show_trace
+from nbarec.commands.writing import history_text, slate_text, write_slates
+from nbarec.errors import ConfigError, Problem
+from nbarec.model import Model
+from nbarec.pipeline import Pipeline
+from nbarec.progress import track
+from nbarec.reports import Evaluation, replacing
+
+SAMPLES = 3
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/NAME if left out.")
+@set_option
+def run(config: Path, out: Path | None, overrides: Mapping[str, str]) -> None:
+    """Check, load, evaluate (where CONFIG says so), fit on everything, and recommend to every user.
+
+    Writes DIR/model, DIR/recommendations.csv, and with an evaluation DIR/evaluation.json and
+    DIR/evaluation_users.csv.
+
+    \b
+    Example:
+      nbarec run configs/music.yaml
+      nbarec run configs/movielens.yaml --out runs/ml --set slate.k=20
+    """
+    pipeline = Pipeline.from_yaml(config, overrides)
+    folder = out or Path("runs") / config.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    with progress():
+        data = pipeline.load()
+        show_data(data)
+        written = [folder / "model", folder / "recommendations.csv"]
+        if pipeline.plan is not None:
+            evaluation, _ = pipeline.plan.run(pipeline, data)
+            _show_evaluation({"": evaluation})
+            written += evaluation.write(folder / "evaluation.json")
+        model = pipeline.fit(data)
+        model.save(written[0])
+        total = _recommend_all(model, written[1])
+    heading(f"Stages, serving {len(model.data.users):,} users")
+    show_trace({stage: fitted.seconds for stage, fitted in model.fitted.items()}, total.trace)
+    _show_samples(model, total)
+    heading("Written")
+    for path in written:
+        click.echo(f"  {path}")
+
+
+def _recommend_all(model: Model, path: Path) -> Slate:
+    """Write everybody's slates; returns the first batch's slates under the trace of all."""
+    first: list[Slate] = []
+    traces: list[Trace] = []
+
+    def watched() -> Iterator[Slate]:
+        with track("recommending", len(model.data.users)) as advance:
+            for slate in model.stream(model.data.users):
+                first[:] = first or [slate]
+                traces.append(slate.trace)
+                advance(len(slate))
+                yield slate
+
+    with replacing(path) as file:
+        write_slates(watched(), file, "csv", model.data)
+    return replace(first[0], trace=reduce(Trace.plus, traces))
+
+
+def _show_samples(model: Model, slate: Slate) -> None:
+    """A few users with a history, what they liked, and what they get."""
+    heading("Sample slates")
+    served = [row for row in range(len(slate)) if slate.trace.events[row] and slate.item[row, 0] >= 0]
+    for row in served[:SAMPLES]:
+        click.echo(f"  {slate_text(slate, row, model.data)}".replace("\n", "\n  "))
+        click.echo(f"    liked lately: {history_text(model.data, row)}")
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--model", "folder", type=click.Path(path_type=Path), required=True, help="Folder to save the model in.")
+@set_option
+def fit(config: Path, folder: Path, overrides: Mapping[str, str]) -> None:
+    """Fit CONFIG on all its data and save the model.
+
+    \b
+    Example:
+      nbarec fit configs/music.yaml --model models/music
+    """
+    pipeline = Pipeline.from_yaml(config, overrides)
+    with progress():
+        data = pipeline.load()
+        show_data(data)
+        model = pipeline.fit(data)
+        model.save(folder)
+    heading("Stages")
+    show_table([["stage", "fit s"], *([stage, f"{one.seconds:.3f}"] for stage, one in model.fitted.items())])
+    heading("Written")
+    click.echo(f"  {folder}")
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures, and each user's beside.")
+@set_option
+def evaluate(configs: tuple[Path, ...], file: Path | None, overrides: Mapping[str, str]) -> None:
+    """Hold out events as each of CONFIGS says, fit on the rest, and measure every list of it.
+
+    \b
+    Example:
+      nbarec evaluate configs/movielens.yaml
+      nbarec evaluate configs/a.yaml configs/b.yaml --json figures.json --set slate.k=20
+    """
+    pipelines = {str(config): Pipeline.from_yaml(config, overrides) for config in configs}
+    found: dict[str, Evaluation] = {}
+    with progress():
+        for config, pipeline in pipelines.items():
+            if pipeline.plan is None:
+                raise ConfigError(f"{config} has no evaluate section; add one with a split and metrics")
+            data = pipeline.load()
+            show_data(data)
+            found[config], _ = pipeline.plan.run(pipeline, data)
+    alone = len(found) == 1
+    _show_evaluation({"" if alone else config: one for config, one in found.items()})
+    if file is not None and alone:
+        next(iter(found.values())).write(file)
+    elif file is not None:
+        with replacing(file) as opened:
+            json.dump({"configs": {config: one.to_json() for config, one in found.items()}}, opened, indent=2)
+
+
+def _show_evaluation(found: Mapping[str, Evaluation]) -> None:
+    """What was held out, and one table for all configs."""
+    heading("Held out")
+    for config, evaluation in found.items():
+        for line in evaluation.holdout:
+            click.echo(f"  {config}{': ' if config else ''}{line}")
+        measured = f"{len(evaluation.users):,} users measured, {evaluation.skipped:,} without a relevant held-out item"
+        click.echo(f"  {config}{': ' if config else ''}{measured}")
+    heading("Quality (mean over users, ± half of the 95% bootstrap interval)")
+    for number, (config, evaluation) in enumerate(found.items()):
+        rows = evaluation.rows()
+        titled = [[f"{config}: {name}" if config else name, *cells] for name, *cells in rows[1:]]
+        show_table([rows[0], *titled] if not number else [[""] * len(rows[0]), *titled])
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@set_option
+def validate(configs: tuple[Path, ...], overrides: Mapping[str, str]) -> None:
+    """Check CONFIGS without reading any data; every error is shown at once.
+
+    \b
+    Example:
+      nbarec validate configs/music.yaml
+    """
+    problems: list[Problem] = []
+    for config in configs:
+        try:
+            stages = Pipeline.from_yaml(config, overrides).stages.all()
+        except ConfigError as error:
+            problems.extend(error.problems)
+        else:
+            click.echo(f"{config}: fine, {len(stages)} stages: {', '.join(stage.id for stage in stages)}")
+    if problems:
+        raise ConfigError(problems)

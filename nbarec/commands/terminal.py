@@ -1,0 +1,121 @@
+"""What the commands print: progress, sections, options that several of them share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from nbarec.batch import Trace
+from nbarec.data import Dataset
+from nbarec.progress import Advance, shown_by
+from nbarec.reports import aligned
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@contextmanager
+def _bar(label: str, length: int) -> Iterator[Advance]:
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        yield bar.update
+
+
+@contextmanager
+def progress() -> Iterator[None]:
+    """Within this block long work shows a bar on standard error, where that is a terminal."""
+    with shown_by(_bar):
+        yield
+
+
+def _pairs(_context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{value!r} is not {parameter.metavar}", param=parameter)
+        pairs[name] = rest
+    return pairs
+
+
+def set_option(command: F) -> F:
+    """`--set path=value`, as a mapping `overrides`."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        callback=_pairs,
+        metavar="PATH=VALUE",
+        help="Override a key, such as candidates.similar.with.neighbors=50. May be repeated.",
+    )(command)
+
+
+def context_option(command: F) -> F:
+    """`--context key=value`, as a mapping `context` of numbers and texts."""
+
+    def typed(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, float | str]:
+        return {name: _number_or_text(value) for name, value in _pairs(context, parameter, values).items()}
+
+    return click.option(
+        "--context",
+        multiple=True,
+        callback=typed,
+        metavar="KEY=VALUE",
+        help="Context of the request, such as hour=21 or device=phone. May be repeated.",
+    )(command)
+
+
+def _number_or_text(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def heading(title: str) -> None:
+    """A section's title."""
+    click.echo(f"\n{title}")
+
+
+def show_data(data: Dataset) -> None:
+    """What became of every input row, and how large the dataset is."""
+    heading("Data")
+    for report in data.files:
+        for line in str(report).splitlines():
+            click.echo(f"  {line}")
+    click.echo(f"  {counts(len(data.users), len(data.items), len(data.events), data.as_of)}")
+
+
+def counts(users: int, items: int, events: int, as_of: int) -> str:
+    """How large a dataset is, and where its clock stands."""
+    clock = datetime.fromtimestamp(as_of, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if as_of else "none (no times)"
+    return f"{users:,} users, {items:,} items, {events:,} events; clock {clock}"
+
+
+def show_trace(fit_seconds: Mapping[str, float], trace: Trace) -> None:
+    """Time and entries of every stage."""
+    header = ["stage", "step", "entries in", "entries out", "fit s", "serve s"]
+    lines = [
+        [
+            stage.stage,
+            stage.step,
+            f"{stage.entries_in:,}",
+            f"{stage.entries_out:,}",
+            f"{fit_seconds[stage.stage]:.3f}" if stage.step != "backfill" else "",
+            f"{stage.seconds:.3f}",
+        ]
+        for stage in trace.stages
+    ]
+    show_table([header, *lines])
+    for stage in trace.stages:
+        if stage.note:
+            click.echo(f"  {stage.stage}: {stage.note}")
+
+
+def show_table(lines: Sequence[Sequence[str]]) -> None:
+    """Aligned columns, indented."""
+    for line in aligned(lines).splitlines():
+        click.echo(f"  {line}")

@@ -1,0 +1,251 @@
+"""The command line as a user meets it: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbarec
+from nbarec import model as model_module
+from nbarec.cli import COMMANDS, run_command
+
+ROOT = Path(__file__).parent.parent
+MUSIC = str(ROOT / "configs" / "music.yaml")
+SMALL = ["--set", "data.users=60", "--set", "data.songs=80"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `nbarec run` wrote for a small music world."""
+    folder = tmp_path_factory.mktemp("run")
+    assert run_command(["run", MUSIC, "--out", str(folder), *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def saved(result: Path) -> str:
+    return str(result / "model")
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_prints_counts_stages_metrics_and_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", MUSIC, "--out", str(tmp_path), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    for section in ("Data", "Held out", "Quality", "Stages, serving 60 users", "Sample slates", "Written"):
+        assert f"\n{section}" in printed
+    assert "accepted + 0 rejected" in printed
+    assert "60 users, 80 items" in printed
+    assert "ndcg@10" in printed
+    assert "liked lately: S" in printed
+
+
+def test_the_recommendations_file_keeps_its_contract(result: Path) -> None:
+    rows = table(result / "recommendations.csv")
+    assert list(rows[0]) == ["user_id", "rank", "item_id", "score"]
+    model = nbarec.load(result / "model")
+    expected = [(u, str(r), i, np.float32(s)) for u, r, i, s in model.recommend(model.data.users.all()).rows()]
+    assert [(row["user_id"], row["rank"], row["item_id"], np.float32(row["score"])) for row in rows] == expected
+    assert {row["rank"] for row in rows} == {str(rank) for rank in range(1, 11)}
+
+
+def test_the_evaluation_file_keeps_its_contract(result: Path) -> None:
+    found = json.loads((result / "evaluation.json").read_text(encoding="utf-8"))
+    figure = found["metrics"]["ndcg@10"]
+    low, high = figure["ci95"]
+    assert low <= figure["mean"] <= high
+    assert set(found["stages"]) == {"similar", "alike", "trending", "mixed"}
+    assert set(found["stages"]["similar"]["metrics"]) == set(found["metrics"])
+    users = table(result / "evaluation_users.csv")
+    assert len(users) == figure["users"] == found["users"]["evaluated"]
+    assert np.mean([float(row["ndcg@10"]) for row in users]) == pytest.approx(figure["mean"])
+
+
+def test_formats_agree(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["recommend", saved, "--user", "U0001", "--user", "stranger", "-k", "3", "--context", "hour=21"]
+    assert run_command([*asked, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert run_command([*asked, "--format", "jsonl"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["user_id"] for line in lines] == ["U0001", "stranger"]
+    assert lines[1]["road"].startswith("unknown user, no history")
+    flat = [(line["user_id"], str(i["rank"]), i["item_id"], i["score"]) for line in lines for i in line["items"]]
+    assert [(row["user_id"], row["rank"], row["item_id"], float(row["score"])) for row in rows] == flat
+    assert run_command(asked) == 0
+    shown = capsys.readouterr().out
+    assert all(f" {row['item_id']} " in shown for row in rows)
+
+
+def test_users_come_from_a_file(saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("U0002\n\nU0001\n", encoding="utf-8")
+    assert run_command(["recommend", saved, "--users", str(users), "-k", "1", "--format", "csv"]) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["U0002", "U0001"]
+    users.write_text("\n", encoding="utf-8")
+    assert run_command(["recommend", saved, "--users", str(users)]) == 1
+    assert "lists no user" in capsys.readouterr().err
+
+
+def test_all_streams_to_a_file(saved: str, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "MOST_USERS", 7)
+    output = tmp_path / "new" / "slates.csv"
+    assert run_command(["recommend", saved, "--all", "--output", str(output)]) == 0
+    assert output.read_bytes() == (result / "recommendations.csv").read_bytes()
+
+
+def test_an_interrupt_leaves_no_half_file(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "MOST_USERS", 7)
+    monkeypatch.setattr("nbarec.commands.models._watched", _interrupted)
+    output = tmp_path / "slates.csv"
+    assert run_command(["recommend", saved, "--all", "--output", str(output)]) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def _interrupted(slates: object, users: int) -> object:
+    yield next(iter(slates))  # type: ignore[call-overload]
+    raise KeyboardInterrupt
+
+
+def test_history_serves_somebody_new(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["recommend", saved, "--history", "S0001,S0002", "-k", "3"]) == 0
+    assert capsys.readouterr().out.startswith("-: unknown user, 2 events; candidates: similar")
+    assert run_command(["recommend", saved, "--history", "S0001,S9999"]) == 1
+    assert "item 'S9999' is not in the catalogue of 80 items" in capsys.readouterr().err
+
+
+def test_a_stage_shows_its_own_list(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["recommend", saved, "--user", "U0001", "--stage", "alike", "-k", "2", "--format", "csv"]) == 0
+    expected = nbarec.load(saved).recommend(["U0001"], stage="alike", k=2).items[0]
+    assert [line.split(",")[2] for line in capsys.readouterr().out.splitlines()[1:]] == expected
+    assert run_command(["recommend", saved, "--user", "U0001", "--stage", "artists"]) == 1
+    assert "there are similar, alike, trending, mixed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "nowhere.yaml"], 1, "nowhere.yaml"),
+        (["run", MUSIC, "--set", "slate.kk=3"], 1, "did you mean 'k'?"),
+        (["run", MUSIC, "--set", "slate"], 2, "is not PATH=VALUE"),
+        (["fit", MUSIC], 2, "--model"),
+        (["recommend", "no_model", "--user", "U1"], 1, "nbarec fit"),
+        (["recommend", "no_model"], 2, "say for whom"),
+        (["recommend", "no_model", "--all", "--user", "U1"], 2, "one of --user, --users and --all"),
+        (["inspect", "no_model"], 1, "no_model"),
+        (["plugins", "nothing"], 1, "no component is called 'nothing'"),
+        (["dance"], 2, "No such command"),
+        (["evaluate", str(ROOT / "configs" / "minimal.yaml")], 1, "no evaluate section"),
+    ],
+)
+def test_mistakes_end_with_one_message(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_validate_shows_every_error_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "bad.yaml"
+    config.write_text(
+        "nbarec: 1\nsede: 3\ndata: {use: music_wrld}\ncandidates:\n"
+        "  - {use: item_cf, with: {neighbours: 5}}\n  - {use: popularity, with: {prior: -1}}\n",
+        encoding="utf-8",
+    )
+    assert run_command(["validate", MUSIC, str(config)]) == 1
+    captured = capsys.readouterr()
+    assert "music.yaml: fine, 7 stages: similar, alike" in captured.out
+    for line, message in (
+        (2, "did you mean 'seed'?"),
+        (3, "music_wrld"),
+        (5, "did you mean 'neighbors'?"),
+        (6, "prior must be more than 0"),
+    ):
+        assert any(f"bad.yaml:{line}:" in row and message in row for row in captured.err.splitlines()), message
+
+
+def test_update_adds_events_users_and_items(saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = tmp_path / "events.csv"
+    events.write_text(
+        "user_id,song_id,time,event,seconds,device,session,hour,weekday\n"
+        "NEW,S0001,1751360000,play,200,phone,1,10,tue\nNEW,BRANDNEW,1751360300,like,,phone,1,10,tue\n",
+        encoding="utf-8",
+    )
+    target = str(tmp_path / "model")
+    assert run_command(["update", saved, str(events), "--output", target]) == 0
+    printed = capsys.readouterr().out
+    assert "2 event rows = 2 accepted + 0 rejected" in printed
+    assert "after: 61 users, 81 items" in printed
+    assert printed.count("  updated") == 3
+    assert run_command(["recommend", target, "--user", "NEW", "-k", "2"]) == 0
+    assert capsys.readouterr().out.startswith("NEW: known user, 2 events")
+
+
+def test_inspect_needs_only_the_manifest(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["inspect", saved]) == 0
+    printed = capsys.readouterr().out
+    assert "60 users, 80 items" in printed
+    assert re.search(rf"similar +candidates +item_cf +nbarec=={re.escape(nbarec.__version__)} ", printed)
+    assert run_command(["inspect", saved, "--config"]) == 0
+    assert '"reciprocal_rank"' in capsys.readouterr().out
+
+
+def test_plugins_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["plugins"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("item_cf", "blend", "max_per", "music_world", "ndcg"))
+    assert run_command(["plugins", "nbarec/item_cf"]) == 0
+    explained = capsys.readouterr().out
+    assert "Sarwar" in explained
+    assert re.search(r"neighbors +int >= 1 +100 ", explained)
+
+
+def test_generate_writes_the_music_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["generate", "music", "--users", "30", "--songs", "40", "--seed", "7", "--out"]
+    assert run_command([*asked, str(tmp_path / "a")]) == 0
+    assert "songs.csv: 40 rows" in capsys.readouterr().out
+    assert run_command([*asked, str(tmp_path / "b")]) == 0
+    for name in ("songs.csv", "users.csv", "events.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_evaluate_several_configs_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(Path(MUSIC).read_text(encoding="utf-8").replace("k: 200", "k: 50"), encoding="utf-8")
+    figures = tmp_path / "figures.json"
+    assert run_command(["evaluate", MUSIC, str(other), "--json", str(figures), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("ndcg@10") == 1
+    assert f"{other}: slate" in printed
+    assert set(json.loads(figures.read_text(encoding="utf-8"))["configs"]) == {MUSIC, str(other)}
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["generate"], ["generate", "music"]])
+def test_every_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*command, "--help"]) == 0
+    assert "Example:" in capsys.readouterr().out
+
+
+def test_help_imports_neither_numpy_nor_a_plugin() -> None:
+    code = (
+        "import sys; from nbarec.cli import run_command; assert run_command(['--help']) == 0; "
+        "assert not {'numpy', 'yaml', 'nbarec_plugins'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
