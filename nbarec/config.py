@@ -46,13 +46,20 @@ class Memory(int):
             raise ValueError("memory has no unit; write an amount such as 512MiB or 2GiB")
         return cls(node.value)
 
+    def __str__(self) -> str:
+        unit = "MiB" if self % self.UNITS["GiB"] else "GiB"
+        return f"{int(self) / self.UNITS[unit]:.15g}{unit}"
+
 
 class Clock(str):
     """`latest`, or a moment: ISO 8601 or epoch seconds as text."""
 
     def __new__(cls, value: str) -> Self:
         if value != "latest":
-            moment(value)
+            try:
+                moment(value)
+            except ValueError as error:
+                raise ValueError(f"{value!r} {error}, or latest") from None
         return super().__new__(cls, value)
 
     @classmethod
@@ -73,7 +80,7 @@ class EngineConfig:
     """How much of the machine to use; no result depends on it."""
 
     workers: int | None = param(None, ge=1, doc="Threads that serve batches side by side; all cores if left out.")
-    memory: Memory = param(Memory("2GiB"), ge=MEBIBYTE, doc="Budget that sets how many users are served at once.")
+    memory: Memory = param(Memory("2GiB"), ge=Memory("1MiB"), doc="Budget that sets how many users are served at once.")
 
 
 @dataclass(frozen=True)
@@ -231,14 +238,12 @@ def _data_section(root: MapNode, problems: list[Problem]) -> DataSection | None:
     if not isinstance(use, Scalar) or not isinstance(use.value, str):
         problems.append(Problem("data needs a source: write use: csv, or another source by name", node.mark))
         return None
-    found: list[Problem] = []
     given = node.entries.get("feedback")
     feedback = None
     if isinstance(given, MapNode):
-        feedback = build(Feedback, given, where="data.feedback", problems=found)
+        feedback = build(Feedback, given, where="data.feedback", problems=problems)
     elif given is not None:
-        found.append(Problem("data.feedback must be a mapping, such as {decay: {half_life: 30d}}", given.mark))
-    problems.extend(found)
+        problems.append(Problem("data.feedback must be a mapping, such as {decay: {half_life: 30d}}", given.mark))
     own = {key: value for key, value in node.entries.items() if key not in ("use", "feedback")}
     return DataSection(use.value, use.mark, replace(node, entries=own), feedback)
 

@@ -64,8 +64,13 @@ class Dataset:
         time: Sequence[float] | np.ndarray | None = None,
         kind: Sequence[str] | np.ndarray | None = None,
         combine: Combine | None = None,
+        catalog: Mapping[str, Any] | None = None,
+        audience: Mapping[str, Any] | None = None,
     ) -> Dataset:
         """From one array entry an event; weights default to 1, values to the weights.
+
+        `catalog` and `audience` are columns of items and of users (see `Table.of`), with their ids in the column
+        `id`; an item or user without events may stand there too.
 
         `time` is in seconds since 1970 UTC (a part of a second is dropped), or datetime64. Raises DataError where
         lengths differ, an id is missing or a number is not finite, naming the row (from 0).
@@ -74,8 +79,8 @@ class Dataset:
         for what, column in (("item", item), ("kind", kind)):
             if column is not None and len(column) != rows:
                 raise DataError(f"user has {rows} rows and {what} has {len(column)}; they must match")
-        users, user_at = _positions("user", user)
-        items, item_at = _positions("item", item)
+        users, user_at, audience_table = _described("user", user, audience)
+        items, item_at, catalog_table = _described("item", item, catalog)
         weights = np.ones(rows) if weight is None else weight
         columns = EventColumns(
             user=user_at,
@@ -86,7 +91,7 @@ class Dataset:
             kind=None if kind is None else CategoryColumn.of([str(k) for k in kind]),
         )
         events = columns.sorted_events(len(users), len(items), combine or Combine())
-        return cls.of(users, items, events, Table(len(items)), Table(len(users)))
+        return cls.of(users, items, events, catalog_table, audience_table)
 
     @classmethod
     def of(
@@ -163,6 +168,26 @@ class EventColumns:
 
 def _id_column(ids: Ids) -> CategoryColumn:
     return CategoryColumn(frozen(np.arange(len(ids), dtype=np.int32)), ids)
+
+
+def _described(
+    what: str, ids: Sequence[Any] | np.ndarray, columns: Mapping[str, Any] | None
+) -> tuple[Ids, Ints64, Table]:
+    """Ids of events and table together, the position of each event's id, and the table in the order of the ids."""
+    if columns is None:
+        known, at = _positions(what, ids)
+        return known, at, Table(len(known))
+    if "id" not in columns:
+        raise DataError(f"the columns of {what}s need one called 'id' that holds their ids")
+    own = np.asarray(columns["id"])
+    known, at = _positions(what, [*np.asarray(ids).tolist(), *own.tolist()])
+    if len(np.unique(at[len(ids) :])) < len(own):
+        raise DataError(f"an id stands twice in the table of {what}s; keep one row for each")
+    row = np.full(len(known), -1)
+    row[at[len(ids) :]] = np.arange(len(own))
+    table = Table.of(columns).take(row)
+    described = {name: column for name, column in table.columns.items() if name != "id"}
+    return known, at[: len(ids)], replace(table, columns=described)
 
 
 def _positions(what: str, ids: Sequence[Any] | np.ndarray) -> tuple[Ids, Ints64]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from nbarec.arrays import Floats64, Ints32, Ints64, frozen
+from nbarec.errors import DataError
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.sparse import Csr
 
@@ -84,6 +86,18 @@ class Table:
     rows: int
     columns: Mapping[str, Column] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Table:
+        """From one array or list a column: numbers and flags, texts, dates (datetime64), or a list of tags a row.
+
+        Raises DataError where lengths differ.
+        """
+        rows = len(next(iter(columns.values()), ()))
+        for name, values in columns.items():
+            if len(values) != rows:
+                raise DataError(f"column {name!r} has {len(values)} rows where others have {rows}; they must match")
+        return cls(rows, {name: _column_of(values) for name, values in columns.items()})
+
     def take(self, rows: np.ndarray) -> Table:
         """These rows; -1 gives a row of missing values."""
         taken = {name: column.take(rows) for name, column in self.columns.items()}
@@ -102,6 +116,21 @@ class Table:
     def labels(self, name: str, rows: Iterable[int]) -> list[str]:
         """What a person reads in column `name` at these rows; `-` where it is missing."""
         return [_label(self.columns[name], row) for row in rows]
+
+
+def _column_of(values: Sequence[Any] | np.ndarray) -> Column:
+    """The column that these values make, by what they are."""
+    if any(isinstance(value, (list, tuple, set, frozenset)) for value in values):
+        tags = [sorted(value, key=str) if value else [] for value in values]
+        row = np.repeat(np.arange(len(tags)), [len(some) for some in tags])
+        return TagsColumn.of(row, [str(tag) for some in tags for tag in some], len(tags))
+    array = np.asarray(values)
+    if array.dtype.kind == "M":
+        seconds = array.astype("datetime64[s]").astype(np.int64)
+        return DateColumn(frozen(np.where(np.isnat(array), MISSING_DATE, seconds)))
+    if array.dtype.kind in "iufb":
+        return NumberColumn(frozen(array.astype(np.float64)))
+    return CategoryColumn.of([None if value is None or value != value else str(value) for value in array.tolist()])
 
 
 def _label(column: Column, row: int) -> str:

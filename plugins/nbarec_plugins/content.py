@@ -30,7 +30,7 @@ class Content(CandidateGenerator[ContentState]):
     """Scores item j by the cosine of its feature vector with the user's profile (Pazzani, Billsus 2007).
 
     The profile is the mean of the feature vectors of the history's events of positive weight, weighted by it; an item
-    that was played twice counts twice. `attributes.Features` defines the features. Needs no event of an item, so new
+    that was played twice counts twice. `attributes.Features.of` defines them. Needs no event of an item, so new
     items are proposed like any other; a history without a liked item, or whose profile is zero, yields nothing.
 
     >>> from nbarec.tables import NumberColumn

@@ -2,8 +2,8 @@
 
 `slate.item` int32 [B, k] holds the recommended items, best first, -1 for an empty place; k is the slate's width, and an
 empty place is a miss. `truth` (B x items) stores each user's relevant held-out items. In the formulas R is that set,
-|R| its size, and h_j is 1 where the item at place j = 1..k is in R, else 0. Metrics of the first six kinds are
-undefined (NaN) for users without a relevant item.
+|R| its size, and h_j is 1 where the item at place j = 1..k is in R, else 0. Precision, recall, nDCG, MAP, MRR and hit
+rate are undefined (NaN) for users without a relevant item.
 """
 
 from __future__ import annotations

@@ -171,3 +171,38 @@ def test_more_kinds_than_can_be_numbered_are_refused() -> None:
 def test_a_file_report_adds_up() -> None:
     report = FileReport("plays.csv", "event", 1_200, 34, ("34 rows: no user",))
     assert str(report) == "plays.csv: 1,234 event rows = 1,200 accepted + 34 rejected\n  34 rows: no user"
+
+
+def test_arrays_bring_tables_of_items_and_users() -> None:
+    data = Dataset.from_arrays(
+        [2, 1],
+        ["b", "a"],
+        catalog={
+            "id": ["c", "a", "b"],
+            "tempo": [90.0, float("nan"), 120.0],
+            "genre": ["rock", None, "jazz"],
+            "moods": [["calm", "sad"], [], ["calm"]],
+            "released": np.array(["2024-05-01", "NaT", "2025-01-01"], "datetime64[D]"),
+        },
+        audience={"id": [1, 3], "age": [20, 30]},
+    )
+    assert data.items.all() == ["a", "b", "c"]
+    assert data.users.all() == [1, 2, 3]
+    assert data.catalog.labels("tempo", range(3)) == ["-", "120", "90"]
+    assert data.catalog.labels("genre", range(3)) == ["-", "jazz", "rock"]
+    assert data.catalog.labels("moods", range(3)) == ["-", "calm", "calm|sad"]
+    assert data.catalog.labels("released", range(3)) == ["-", "2025-01-01", "2024-05-01"]
+    assert data.audience.labels("age", range(3)) == ["20", "-", "30"]
+
+
+@pytest.mark.parametrize(
+    ("catalog", "message"),
+    [
+        ({"genre": ["rock"]}, "need one called 'id'"),
+        ({"id": ["a", "a"]}, "stands twice"),
+        ({"id": ["a"], "genre": ["rock", "jazz"]}, "column 'genre' has 2 rows where others have 1"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(catalog: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Dataset.from_arrays(["u"], ["a"], catalog=catalog)

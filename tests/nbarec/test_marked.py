@@ -368,10 +368,10 @@ def test_python_values_become_nodes() -> None:
 
 
 def test_an_entry_is_known_by_its_id_then_by_what_it_uses() -> None:
-    root = read_text("a: [{id: mine, use: als}, {use: als}, {k: 1}, text, {id: 3, use: als}]", "f.yaml")
+    root = read_text("a: [{id: mine, use: als}, {use: other/als}, {id: ~, use: als}, {k: 1}, text, {id: 3}]", "f.yaml")
     entries = root.entries["a"]
     assert isinstance(entries, ListNode)
-    assert [entry_id(entry) for entry in entries.items] == ["mine", "als", None, None, None]
+    assert [entry_id(entry) for entry in entries.items] == ["mine", "als", "als", None, None, None]
 
 
 def test_dump_does_not_depend_on_key_order_or_layout() -> None:

@@ -1,0 +1,96 @@
+"""What many tests share: the folder of real data, a small pipeline on the music world, and made-up plugins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pluggy
+import pytest
+
+from nbarec import hookspecs
+from nbarec.components import Component
+from nbarec.model import Model
+from nbarec.pipeline import Pipeline
+from nbarec.plugins import Provider, Registered, registry
+from nbarec.providers import KINDS
+
+ROOT = Path(__file__).parents[1]
+OTHER = Provider("nbarec-other", "1.2", "other", "nbarec_other")
+
+MUSIC = """
+nbarec: 1
+seed: 7
+data:
+  use: music_world
+  users: 60
+  songs: 80
+  days: 30
+  events_per_user: 15
+  feedback: {weights: {play: 1, like: 3, playlist_add: 4, skip: -0.5}, combine: {by: sum, max: 10}}
+candidates:
+  - {id: similar, use: item_cf, k: 40, with: {neighbors: 20}}
+  - {id: alike, use: content, k: 30, with: {fields: {genre: 1.0, energy: 0.5}}}
+  - {id: trending, use: popularity, k: 30, with: {by: context.device, min_events: 0}}
+rank:
+  - id: mixed
+    use: blend
+    keep: 25
+    with:
+      weights: {similar: 1.0, alike: 0.3, trending: 0.2}
+      cases: [{when: user.events < 3, weights: {alike: 0.5, trending: 1.0}}]
+filters:
+  - {id: licensed, use: require, with: {where: user.country in item.regions, missing: allow}}
+  - {id: artists, use: max_per, with: {by: artist, max: 2}}
+slate: {k: 6, fallback: trending}
+"""
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Iterator[Path]:
+    """The folder of real data, under which the configs find it; skips where there is none."""
+    folder = Path(os.environ.get("NBAREC_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs real data, and there is no folder {folder}; set NBAREC_DATA to where they are")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NBAREC_DATA", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def music_text() -> str:
+    """A small pipeline with every kind of built-in stage, as YAML."""
+    return MUSIC
+
+
+@pytest.fixture(scope="session")
+def music_model() -> Model:
+    """The small pipeline, fitted."""
+    return Pipeline.from_text(MUSIC).fit()
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`plug(*component classes, hooks=object)`: the plugins of this process and those of nbarec-other 1.2."""
+
+    def plugged(*components: type[Component], hooks: object = None) -> None:
+        known = registry()
+        manager = pluggy.PluginManager("nbarec")
+        manager.add_hookspecs(hookspecs)
+        if hooks is not None:
+            manager.register(hooks, str(OTHER))
+        made = [
+            Registered(kind, component, OTHER)
+            for component in components
+            for kind, spec in KINDS.items()
+            if issubclass(component, spec.base)
+        ]
+        found = replace(
+            known, manager=manager, registered=(*known.registered, *made), providers=(*known.providers, OTHER)
+        )
+        monkeypatch.setattr("nbarec.pipeline.registry", lambda: found)
+        monkeypatch.setattr("nbarec.saved.registry", lambda: found)
+
+    return plugged
