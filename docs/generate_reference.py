@@ -1,11 +1,13 @@
 """Writes the reference pages from what the code declares: `python docs/generate_reference.py`.
 
-`components.md` is written whole. In `configuration.md` what stands between `<!-- table: module:Class -->` and
-`<!-- end -->` is replaced by the parameters of that class. A test fails where the files in the repository differ.
+`components.md` is written whole. In the others what stands between a marker and `<!-- end -->` is replaced:
+`<!-- table: module:Class -->` by the parameters of that class, `<!-- modules: folder -->` by a line for each module.
+A test fails where the files in the repository differ.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -23,6 +25,7 @@ from nbarec.providers import KINDS, Kind
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"(<!-- table: ([\w.]+):(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MODULES = re.compile(r"(<!-- modules: ([\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DEFINED_BY = re.compile(r"`(\w+)\.([\w.]+)` defines")
 IN_WORDS = ("required", "its own defaults")
 TITLES: Mapping[Kind, str] = {
@@ -49,18 +52,34 @@ def pages() -> dict[str, str]:
     """File name -> text of every page that this script writes."""
     return {
         "components.md": components_page(),
-        "configuration.md": with_tables((DOCS / "configuration.md").read_text("utf-8")),
+        **{name: with_tables((DOCS / name).read_text("utf-8")) for name in ("architecture.md", "configuration.md")},
     }
 
 
 def with_tables(text: str) -> str:
-    """The page with every marked table as its class declares it today."""
+    """The page with every marked table as the code is today."""
 
     def table(match: re.Match[str]) -> str:
         opening, module, name, closing = match.groups()
         return f"{opening}{parameter_table(getattr(importlib.import_module(module), name))}{closing}"
 
-    return TABLE.sub(table, text)
+    def modules(match: re.Match[str]) -> str:
+        opening, folder, closing = match.groups()
+        return f"{opening}{module_table(DOCS.parent / folder)}{closing}"
+
+    return MODULES.sub(modules, TABLE.sub(table, text))
+
+
+def module_table(folder: Path) -> str:
+    """The modules of a folder, those of its own before those of folders inside, by the first paragraph of each."""
+    found = sorted(folder.rglob("*.py"), key=lambda path: (len(path.parts), path.parts))
+    lines = ["| file | what it is |", "|---|---|"]
+    for path in found:
+        if path.name != "__init__.py":
+            text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+            title = " ".join(text.partition("\n\n")[0].split()).rstrip(".:")
+            lines.append(f"| `{path.relative_to(folder).as_posix()}` | {_escaped(title)} |")
+    return "\n".join(lines) + "\n"
 
 
 def components_page() -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from nbarec.errors import ConfigError, Mark, Problem
+from nbarec.errors import ConfigError, Mark, Problem, in_order
 from nbarec.expressions import Expression
 from nbarec.feedback import Feedback
 from nbarec.marked import ListNode, MapNode, Node, Scalar, from_python, read_file, read_text
@@ -206,11 +206,6 @@ def read_config(
 def parse_config(text: str, source: str, problems: list[Problem] | None = None) -> Read:
     """The same from a text; `source` is what errors call it."""
     return read_config(read_text(text, source), problems=problems)
-
-
-def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems in the order of the file."""
-    return sorted(problems, key=lambda problem: astuple(problem.mark or Mark("", 0, 0)))
 
 
 def _sound_part(root: MapNode) -> MapNode:

@@ -5,8 +5,8 @@ The command line prints these as one message and exits with 1; anything else is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 
 
 class NbarecError(Exception):
@@ -34,6 +34,11 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.mark}: {self.message}" if self.mark else self.message
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems in the order of the file."""
+    return sorted(problems, key=lambda problem: astuple(problem.mark or Mark("", 0, 0)))
 
 
 class ConfigError(NbarecError):

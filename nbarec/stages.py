@@ -15,11 +15,10 @@ from nbarec.config import (
     FilterConfig,
     RankConfig,
     StageConfig,
-    in_order,
     stage_id,
     stage_marks,
 )
-from nbarec.errors import ConfigError, Mark, PluginError, Problem
+from nbarec.errors import ConfigError, Mark, PluginError, Problem, in_order
 from nbarec.marked import MapNode
 from nbarec.params import build
 from nbarec.plugins import Kind, Registered, Registry

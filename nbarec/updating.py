@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nbarec.components import NoState, Updatable
 from nbarec.contracts import guarded
@@ -23,7 +24,8 @@ def updated(model: Model, new: Dataset) -> tuple[Model, Mapping[str, str]]:
     """
     joined, aligned = join_datasets(model.data, new)
     pipeline = model.pipeline
-    everything, alone = pipeline.weighted(joined), pipeline.weighted(aligned)
+    # Both under one clock, so that a new event weighs the same in either.
+    everything, alone = pipeline.weighted(joined), pipeline.weighted(replace(aligned, as_of=joined.as_of))
     fitted, told = {}, {}
     # A step a stage: each has its own way to learn.
     for stage in pipeline.stages.all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -249,3 +250,19 @@ def test_help_imports_neither_numpy_nor_a_plugin() -> None:
         "assert not {'numpy', 'yaml', 'nbarec_plugins'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT can't be sent to a child process on Windows")
+def test_a_real_interrupt_ends_with_130_and_no_results(tmp_path: Path) -> None:
+    code = "import sys; from nbarec.cli import run_command; sys.exit(run_command(sys.argv[1:]))"
+    arguments = ["run", MUSIC, "--out", str(tmp_path), "--set", "data.users=8000", "--set", "data.songs=2000"]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("events; clock" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.strip().endswith("nothing was left half-written.")
+    assert list(tmp_path.iterdir()) == []

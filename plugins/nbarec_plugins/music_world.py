@@ -45,10 +45,13 @@ class MusicWorldSource(DataSource):
         return dataset_of(simulate(self.users, self.songs, self.days, self.seed, self.events_per_user))
 
     def events_from(self, path: str | Path) -> Dataset:
-        """The events of a file as `nbarec generate music` writes them (`events.csv`)."""
+        """The events of a file as `nbarec generate music` writes them (`events.csv`), with the length of the songs."""
         columns = EventFields(user="user_id", item="song_id", time="time", kind="event", seconds="seconds")
         context: Columns = {"device": "category", "session": "number", "hour": "number", "weekday": "category"}
-        return Csv(events=EventsFile(path=Path(path), columns=columns, context=context)).load()
+        found, world = Csv(events=EventsFile(path=Path(path), columns=columns, context=context)).load(), self.load()
+        song = world.items.index(found.items.all())
+        length = world.catalog.columns["length_s"].take(song).take(found.events.item)
+        return found.with_events(replace(found.events, columns={**found.events.columns, "length": length}))
 
 
 def dataset_of(world: MusicWorld) -> Dataset:

@@ -1,0 +1,101 @@
+"""Every shipped config runs: fit, evaluate where it says so, recommend; and its lists are worth having."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbarec.model import Model
+from nbarec.pipeline import Pipeline
+from nbarec.reports import Evaluation
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OF_THE_MUSIC_WORLD = {
+    "minimal": {"data.users": 80, "data.songs": 60},
+    "music": {"data.users": 120, "data.songs": 90},
+    "rules": {"data.users": 80, "data.songs": 90},
+}
+OF_FILES = ("seed_music", "movielens")
+
+
+def test_every_config_is_in_one_of_these_lists() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*OF_THE_MUSIC_WORLD, *OF_FILES}
+
+
+def check_slates(model: Model) -> None:
+    """Known users get full slates of different items; a stranger too, unless a rule denies what is unknown."""
+    users = [*model.data.users.take(np.arange(5)), "nobody we know"]
+    places = model.pipeline.config.slate.k
+    slate = model.recommend(users)
+    strict = "licensed" in slate.removed and slate.decision[5] != ""
+    for row, items in enumerate(slate.items[: 5 if strict else 6]):
+        assert len(items) == len(set(items)) == places, slate.decision[row]
+    assert strict == (model.pipeline.root.entries["data"].mark.source.endswith("rules.yaml"))
+    if strict:
+        assert slate.items[5] == []
+        assert slate.decision[5].startswith("empty: 81 candidates; licensed removed 81")
+    assert not (np.diff(slate.score, axis=1) > 0).any()
+    assert slate.trace.road(5).startswith("unknown user, no history; candidates: ")
+
+
+@pytest.mark.parametrize("name", OF_THE_MUSIC_WORLD)
+def test_the_configs_of_the_music_world_run_without_any_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline.from_yaml(CONFIGS / f"{name}.yaml", OF_THE_MUSIC_WORLD[name])
+    monkeypatch.chdir(tmp_path)
+    check_slates(pipeline.fit())
+    assert list(tmp_path.iterdir()) == []
+    if pipeline.plan is not None:
+        evaluation, _ = pipeline.plan.run(pipeline, pipeline.load())
+        assert set(evaluation.stages) == {"similar", "alike", "trending", "mixed"}
+        assert evaluation.metrics["hit_rate@10"].mean > 0.1
+
+
+@pytest.mark.parametrize("name", OF_FILES)
+def test_the_configs_of_files_run(name: str, data_folder: Path) -> None:
+    check_slates(Pipeline.from_yaml(CONFIGS / f"{name}.yaml").fit())
+
+
+def test_the_rules_hold_in_every_slate_of_the_rules_config() -> None:
+    model = Pipeline.from_yaml(CONFIGS / "rules.yaml", OF_THE_MUSIC_WORLD["rules"]).fit()
+    data = model.data
+    slate = model.recommend(data.users.all(), context={"hour": 8, "device": "mobile"})
+    artist, genre = (data.catalog.labels(name, range(len(data.items))) for name in ("artist", "genre"))
+    energy = data.catalog.columns["energy"].values  # type: ignore[union-attr]
+    explicit = data.catalog.columns["explicit"].values  # type: ignore[union-attr]
+    age = data.audience.columns["age"].values  # type: ignore[union-attr]
+    recent = data.events.time > data.as_of - 14 * 86_400
+    recent &= data.events.weight > 0
+    heard = set(zip(data.events.row[recent].tolist(), data.events.item[recent].tolist(), strict=True))
+    for user, row in enumerate(slate.item):
+        items = row[row >= 0].tolist()
+        assert all(energy[item] <= 0.9 for item in items)
+        assert all(not explicit[item] or age[user] >= 18 for item in items)
+        assert not heard & {(user, item) for item in items}
+        for names, most in ((artist, 2), (genre, 4)):
+            shown = [names[item] for item in items]
+            assert max(map(shown.count, shown), default=0) <= most
+    assert (slate.item >= 0).mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def movielens(data_folder: Path) -> Evaluation:
+    pipeline = Pipeline.from_yaml(CONFIGS / "movielens.yaml")
+    assert pipeline.plan is not None
+    return pipeline.plan.run(pipeline, pipeline.load())[0]
+
+
+def test_each_movielens_users_last_fifth_is_held_out(movielens: Evaluation) -> None:
+    assert "100,000 events = 80,367 training + 19,633 held out" in movielens.holdout[0]
+    assert len(movielens.users) + movielens.skipped == 943
+
+
+@pytest.mark.parametrize("stage", ["similar", "mixed"])
+def test_personalised_lists_are_clearly_above_popularity_on_movielens(movielens: Evaluation, stage: str) -> None:
+    popular = movielens.stages["popular"].figures["ndcg@10"]
+    assert movielens.stages[stage].figures["ndcg@10"].ci95[0] > popular.mean
+    assert movielens.metrics["ndcg@10"].ci95[0] > popular.ci95[1]
+    assert popular.mean > 0.08

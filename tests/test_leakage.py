@@ -1,0 +1,139 @@
+"""No leakage: whatever the held-out events are, the slates of the evaluation's model stay the same, to the bit."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbarec.arrays import frozen
+from nbarec.data import Dataset
+from nbarec.evaluation_plan import SPLIT_STREAM, EvaluationPlan
+from nbarec.events import Events
+from nbarec.model import Model
+from nbarec.pipeline import Pipeline
+from nbarec.splits import Given
+from nbarec.tables import NumberColumn
+from nbarec_plugins.music_simulation import simulate, write_csv
+
+TEXT = """
+nbarec: 1
+data:
+  use: music_world
+  users: 40
+  songs: 50
+  days: 20
+  feedback:
+    weights: {play: 1, like: 3, playlist_add: 4, skip: -0.5}
+    success: seconds >= 30
+    decay: {half_life: 10d}
+candidates:
+  - {id: similar, use: item_cf, k: 30, with: {neighbors: 10}}
+  - {id: popular, use: popularity, k: 30, with: {window: 15d, by: context.device, min_events: 0}}
+  - {id: alike, use: content, k: 30, history: weight > 1, with: {fields: {genre: 1, tempo: 1}}}
+rank:
+  - id: mixed
+    use: blend
+    with: {weights: {similar: 1, popular: 0.5}, cases: [{when: item.events < 4, weights: {alike: 1}}]}
+filters: [{id: rested, use: exclude_consumed, with: {within: 3d}}]
+slate: {k: 8, fallback: popular}
+evaluate: {split: SPLIT, metrics: [ndcg@10]}
+"""
+SPLITS = (
+    "{use: last_fraction, fraction: 0.3}",
+    "{use: leave_last_out}",
+    "{use: global_time, fraction: 0.3}",
+    "{use: random, fraction: 0.3}",
+)
+
+
+def plan_of(pipeline: Pipeline) -> EvaluationPlan:
+    assert pipeline.plan is not None
+    return pipeline.plan
+
+
+def scrambled(events: Events, mask: np.ndarray, rng: np.random.Generator) -> Events:
+    """Other items, values, kinds and seconds for the events of the mask; users and times stay."""
+    seconds = events.columns["seconds"]
+    assert isinstance(seconds, NumberColumn)
+    drawn: dict[str, np.ndarray] = {
+        "item": rng.integers(0, events.n_items, len(events)).astype(np.int32),
+        "value": rng.random(len(events)).astype(np.float32),
+        "weight": rng.random(len(events)).astype(np.float32),
+        "kind": rng.integers(0, len(events.kinds), len(events)).astype(np.int16),
+    }
+    others = {name: frozen(np.where(mask, values, getattr(events, name))) for name, values in drawn.items()}
+    heard = NumberColumn(frozen(np.where(mask, rng.random(len(events)) * 300, seconds.values)))
+    return replace(events, columns={**events.columns, "seconds": heard}, **others)
+
+
+def slates_of(model: Model) -> bytes:
+    """All slates and lists of the model, in bytes."""
+    users = model.data.users.all()
+    asked = [None, *(stage.id for stage in model.pipeline.stages.generators)]
+    slates = [model.recommend(users, stage=stage, context={"device": "mobile"}) for stage in asked]
+    return b"".join(slate.item.tobytes() + slate.score.tobytes() for slate in slates)
+
+
+def honest(pipeline: Pipeline, data: Dataset) -> Model:
+    """The model of the evaluation."""
+    return plan_of(pipeline).run(pipeline, data)[1]
+
+
+def peeking(pipeline: Pipeline, data: Dataset) -> Model:
+    """A model that knows what is held out."""
+    return pipeline.fit(data)
+
+
+def scrambling_changes_slates(text: str, fit: Callable[[Pipeline, Dataset], Model]) -> bool:
+    pipeline = Pipeline.from_text(text)
+    data, split = pipeline.load(), plan_of(pipeline).split
+    assert not isinstance(split, Given)
+    mask = split.test_mask(data, np.random.default_rng([pipeline.config.seed, SPLIT_STREAM]))
+    assert 0 < mask.sum() < len(mask)
+    other = data.with_events(scrambled(data.events, mask, np.random.default_rng(3)))
+    assert (other.events.item[mask] != data.events.item[mask]).mean() > 0.8
+    return slates_of(fit(pipeline, data)) != slates_of(fit(pipeline, other))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_scrambling_the_held_out_events_changes_no_slate(split: str) -> None:
+    assert not scrambling_changes_slates(TEXT.replace("SPLIT", split), honest)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_same_check_catches_a_model_that_knows_the_held_out_events(split: str) -> None:
+    assert scrambling_changes_slates(TEXT.replace("SPLIT", split), peeking)
+
+
+def test_scrambling_a_given_file_changes_no_slate_and_the_figures(tmp_path: Path) -> None:
+    table = write_csv(simulate(40, 50, 20, seed=9), tmp_path)["events"]
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    rng = np.random.default_rng(4)
+    found = []
+    for name in ("as it is", "scrambled"):
+        path = tmp_path / f"{name}.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        pipeline = Pipeline.from_text(TEXT.replace("SPLIT", f"{{use: given, path: '{path}'}}"))
+        evaluation, model = plan_of(pipeline).run(pipeline, pipeline.load())
+        found.append((slates_of(model), evaluation.metrics["ndcg@10"].mean, evaluation.holdout[0]))
+        songs = rng.permutation([row["song_id"] for row in rows])
+        rows = [{**row, "song_id": str(song), "event": "like"} for row, song in zip(rows, songs, strict=True)]
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+    assert all(f"{len(rows):,} held out" in line for _, _, line in found)
+
+
+def test_the_clock_of_the_training_part_is_its_own_latest_event() -> None:
+    pipeline = Pipeline.from_text(TEXT.replace("SPLIT", SPLITS[2]))
+    data = pipeline.load()
+    model = honest(pipeline, data)
+    holdout = plan_of(pipeline).held_out(pipeline, data)
+    assert model.data.as_of == holdout.train.events.time.max() < holdout.test.time.min()
