@@ -33,6 +33,7 @@ class Journey:
     traces: list[StageTrace] = field(default_factory=list)
     proposed: dict[str, Ints64] = field(default_factory=dict)
     merged: Ints64 = field(default_factory=lambda: np.empty(0, np.int64))
+    cut: dict[str, Ints64] = field(default_factory=dict)
     removed: dict[str, Ints64] = field(default_factory=dict)
     widened: str | None = None
 
@@ -105,7 +106,9 @@ class Journey:
                 pool = pool.with_score(stage.id, scores)
             if stage.settings.keep is not None and self.widened is None:
                 best = best_first_order(pool)
-                pool = pool.take(np.sort(best[rank_in_row(pool.indptr) <= stage.settings.keep]))
+                kept = pool.take(np.sort(best[rank_in_row(pool.indptr) <= stage.settings.keep]))
+                self.cut[stage.id] = np.diff(pool.indptr) - np.diff(kept.indptr)
+                pool = kept
             if stage.id == until:
                 break
         return pool.take(best_first_order(pool))

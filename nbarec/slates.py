@@ -62,18 +62,18 @@ def _reasons(journey: Journey, item: np.ndarray) -> list[str]:
     # A step a row that is short, to put its counts into words: few rows, and nothing to compute.
     for row in np.flatnonzero(filled < item.shape[1]):
         proposed = int(journey.merged[row]) if len(journey.merged) else int(filled[row])
-        removed = {stage: int(counts[row]) for stage, counts in journey.removed.items() if counts[row]}
-        reasons[row] = _reason(int(filled[row]), proposed, removed, int(journey.request.history.counts[row]))
+        gone = [f"{stage} cut {counts[row]}" for stage, counts in journey.cut.items() if counts[row]]
+        gone += [f"{stage} removed {counts[row]}" for stage, counts in journey.removed.items() if counts[row]]
+        reasons[row] = _reason(int(filled[row]), proposed, gone, int(journey.request.history.counts[row]))
     return reasons
 
 
-def _reason(filled: int, proposed: int, removed: dict[str, int], events: int) -> str:
+def _reason(filled: int, proposed: int, gone: Sequence[str], events: int) -> str:
     if not proposed:
         why = "has no history" if not events else f"has {events} event{'s' if events > 1 else ''}"
         return f"empty: no stage proposes anything to a user who {why}"
-    gone = ", ".join(f"{stage} removed {count}" for stage, count in removed.items())
     state = "short" if filled else "empty"
-    return f"{state}: {proposed} candidate{'s' if proposed > 1 else ''}" + (f"; {gone}" if gone else "")
+    return f"{state}: {proposed} candidate{'s' if proposed > 1 else ''}" + (f"; {', '.join(gone)}" if gone else "")
 
 
 def _slate(

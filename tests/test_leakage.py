@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,13 +61,15 @@ def scrambled(events: Events, mask: np.ndarray, rng: np.random.Generator) -> Eve
     """Other items, values, kinds and seconds for the events of the mask; users and times stay."""
     seconds = events.columns["seconds"]
     assert isinstance(seconds, NumberColumn)
-    drawn: dict[str, np.ndarray] = {
+    drawn: dict[str, Any] = {
         "item": rng.integers(0, events.n_items, len(events)).astype(np.int32),
         "value": rng.random(len(events)).astype(np.float32),
         "weight": rng.random(len(events)).astype(np.float32),
         "kind": rng.integers(0, len(events.kinds), len(events)).astype(np.int16),
     }
-    others = {name: frozen(np.where(mask, values, getattr(events, name))) for name, values in drawn.items()}
+    others: dict[str, Any] = {
+        name: frozen(np.where(mask, values, getattr(events, name))) for name, values in drawn.items()
+    }
     heard = NumberColumn(frozen(np.where(mask, rng.random(len(events)) * 300, seconds.values)))
     return replace(events, columns={**events.columns, "seconds": heard}, **others)
 

@@ -232,7 +232,7 @@ def test_features_and_earlier_scores_reach_rankers_and_rules(plug: Plug) -> None
     for row in np.flatnonzero(long):
         assert slate.items[row] == popular.items[row][::-1]  # the last ranker prefers the worst of the eight kept
     assert slate.items[4] == []
-    assert slate.decision[4] == "empty: 30 candidates; require removed 8"  # the ranker kept eight of them
+    assert slate.decision[4] == "empty: 27 candidates; blend cut 19, require removed 8"
 
 
 def test_an_unknown_name_in_an_expression_is_found_when_the_pipeline_is_fitted() -> None:

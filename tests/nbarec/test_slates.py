@@ -94,8 +94,8 @@ def test_a_filter_that_empties_a_slate_is_named_in_the_decision() -> None:
     slate = model.recommend([*model.data.users.take([0]), "stranger"])
     assert slate.items == [[], []]
     assert slate.decision[0].startswith("empty: ")
-    assert slate.decision[0].endswith("; none removed 4")
-    assert slate.decision[1] == "empty: 5 candidates; none removed 4"  # the ranker kept four of the five
+    assert slate.decision[0].endswith(", none removed 4")
+    assert slate.decision[1] == "empty: 5 candidates; mixed cut 1, none removed 4"
     assert slate.removed == {"none": 8}
 
 
