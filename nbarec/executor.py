@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from itertools import count
 from multiprocessing import get_context
@@ -151,7 +151,7 @@ class ProcessExecutor(Executor):
                 np.save(_array_file(folder, at), array, allow_pickle=False)
             yield folder, tuple(shared)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
     def close(self) -> None:
         # The files go first: a shard that was handed to a worker and has not begun then ends at once.
@@ -213,6 +213,15 @@ def _check_sendable(function: Callable[..., object]) -> None:
 
 def _array_file(folder: Path, at: int) -> Path:
     return folder / f"{at}.npy"
+
+
+def _remove(folder: Path) -> None:
+    """Remove a call's folder. Under another name first: a worker that begins a shard right now would otherwise put its
+    file into a folder that is being emptied, and the folder would stay."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    with suppress(OSError):  # Windows does not rename a folder whose files are mapped
+        folder = folder.rename(gone)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leave_interrupts_to_the_parent() -> None:

@@ -36,6 +36,8 @@ def check_slates(model: Model) -> None:
     if strict:
         assert slate.items[5] == []
         assert slate.decision[5].startswith("empty: 81 candidates; licensed removed 81")
+        told = model.recommend(["nobody we know"], context={"country": "US"})
+        assert len(told.items[0]) == places, told.decision[0]
     assert not (np.diff(slate.score, axis=1) > 0).any()
     assert slate.trace.road(5).startswith("unknown user, no history; candidates: ")
 

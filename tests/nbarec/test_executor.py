@@ -243,7 +243,7 @@ def test_what_has_not_begun_is_cancelled(ends: str) -> None:
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from nbarec.executor import executor_of
 import numpy as np
 
@@ -252,6 +252,7 @@ def slow(shard, shared):
     return shard
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit "ignore"
     with executor_of("processes", 2) as executor:
         for shard in executor.map_shards(slow, range(1000), {"x": np.ones(10)}):
             print(shard, flush=True)
