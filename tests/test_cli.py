@@ -254,7 +254,11 @@ def test_help_imports_neither_numpy_nor_a_plugin() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT can't be sent to a child process on Windows")
 def test_a_real_interrupt_ends_with_130_and_no_results(tmp_path: Path) -> None:
-    code = "import sys; from nbarec.cli import run_command; sys.exit(run_command(sys.argv[1:]))"
+    # A parent that runs in the background may have left SIGINT ignored; then no child would ever see it.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from nbarec.cli import run_command; sys.exit(run_command(sys.argv[1:]))"
+    )
     arguments = ["run", MUSIC, "--out", str(tmp_path), "--set", "data.users=8000", "--set", "data.songs=2000"]
     with subprocess.Popen(
         [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
