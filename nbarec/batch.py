@@ -211,7 +211,7 @@ def _added(first: Sequence[StageTrace], second: Sequence[StageTrace]) -> tuple[S
     return tuple(added.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Slate:
     """What B users get: `item` int32 [B, k] (-1: empty place), `score` float32 [B, k] (NaN), `decision`: why a row
     is short or empty (empty text: it is full), `removed`: entries that each post-filter took out."""
@@ -231,6 +231,9 @@ class Slate:
     def items(self) -> list[list[TextOrNumber]]:
         """The items' outside ids, best first, a list a user."""
         return [self.ids.take(row[row >= 0]) for row in self.item]
+
+    def __repr__(self) -> str:
+        return f"<Slate: {self.item.shape[0]} users x {self.item.shape[1]} places>"
 
     def rows(self) -> Iterator[tuple[TextOrNumber, int, TextOrNumber, float]]:
         """(user id, rank from 1, item id, score), user by user, best first."""

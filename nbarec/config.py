@@ -65,9 +65,9 @@ class Clock(str):
     @classmethod
     def from_node(cls, node: Node) -> Self:
         """The clock that a text says."""
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        if not isinstance(node, Scalar) or type(node.value) not in (str, int):
             raise ValueError("as_of must be latest or a time such as 2025-06-30T00:00:00Z")
-        return cls(node.value)
+        return cls(str(node.value))
 
     @property
     def seconds(self) -> int | None:

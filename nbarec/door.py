@@ -18,6 +18,8 @@ from nbarec.sparse import Csr
 from nbarec.tables import Table
 
 ContextValue = str | float | int | bool
+Context = ContextValue | Sequence[ContextValue] | AnyArray
+"""One value for all users, or one a user."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Door:
         k: int,
         *,
         history: Sequence[TextOrNumber] = (),
-        context: Mapping[str, ContextValue] | None = None,
+        context: Mapping[str, Context] | None = None,
         now: int | None = None,
     ) -> Request:
         """A request for these users. `history` is added to what is known of each of them.
@@ -66,7 +68,7 @@ class Door:
             key=frozen(hash_texts(*encode_texts([str(user) for user in users]))),
             history=past,
             excluded=Csr.empty(len(users), len(self.data.items)),
-            context={name: _repeated(value, len(users)) for name, value in (context or {}).items()},
+            context={name: spread(name, value, len(users)) for name, value in (context or {}).items()},
             catalog=self.catalog,
             audience=self.audience.take(position),
             now=frozen(np.full(len(users), clock, np.int64)),
@@ -93,7 +95,14 @@ class Door:
         )
 
 
-def _repeated(value: ContextValue, rows: int) -> AnyArray:
-    if isinstance(value, str):
-        return frozen(np.full(rows, value, dtype=object))
-    return frozen(np.full(rows, float(value)))
+def spread(name: str, value: Context, rows: int) -> AnyArray:
+    """A context value as an array [rows]: float64 or texts. Raises DataError where it is neither."""
+    values = [value] * rows if np.ndim(value) == 0 else list(value)  # type: ignore[arg-type]
+    if len(values) != rows:
+        raise DataError(f"context {name!r} has {len(values)} values for {rows} users; give one for all, or one a user")
+    if all(isinstance(one, str) for one in values):
+        return frozen(np.array(values, dtype=object))
+    try:
+        return frozen(np.array(values, np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"context {name!r} must be numbers or texts, not {value!r}") from error

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbarec.batch import Request, Slate
 from nbarec.data import Dataset
-from nbarec.door import ContextValue, Door
+from nbarec.door import Context, Door, spread
 from nbarec.errors import NbarecError
 from nbarec.executor import executor_of
 from nbarec.ids import Ids, TextOrNumber
@@ -61,15 +61,16 @@ class Model:
         *,
         k: int | None = None,
         history: Sequence[TextOrNumber] = (),
-        context: Mapping[str, ContextValue] | None = None,
+        context: Mapping[str, Context] | None = None,
         stage: str | None = None,
         now: int | None = None,
     ) -> Slate:
         """Slates for these users; unknown users are served too.
 
         `k`: places, the config's by default. `history`: item ids that count as just liked; without `users` they are
-        an unknown user's whole history. `context`: one value each, such as {"hour": 21}. `stage`: a generator's or
-        ranker's own list instead of the whole pipeline. `now`: seconds since 1970 UTC, the data's clock by default.
+        an unknown user's whole history. `context`: one value for all, such as {"hour": 21}, or a list
+        with one a user. `stage`: a generator's or ranker's own list instead of the whole pipeline. `now`: seconds
+        since 1970 UTC, the data's clock by default.
         """
         if users is None:
             users = [ANONYMOUS]
@@ -83,18 +84,32 @@ class Model:
         *,
         k: int | None = None,
         history: Sequence[TextOrNumber] = (),
-        context: Mapping[str, ContextValue] | None = None,
+        context: Mapping[str, Context] | None = None,
         stage: str | None = None,
         now: int | None = None,
     ) -> Iterator[Slate]:
         """The same, a batch of users at a time in their order: memory does not grow with the users."""
-        places = self._places(k, stage)
+        # Checked here and not in the generator, so that a mistake is told before anything is written.
+        return self._batches(users, self._places(k, stage), history, context or {}, stage, now)
+
+    def _batches(
+        self,
+        users: Sequence[TextOrNumber] | Ids,
+        places: int,
+        history: Sequence[TextOrNumber],
+        context: Mapping[str, Context],
+        stage: str | None,
+        now: int | None,
+    ) -> Iterator[Slate]:
         size = self.batch_size()
-        batches = (users[at : at + size] for at in range(0, max(len(users), 1), size))
+        spans = (slice(at, at + size) for at in range(0, max(len(users), 1), size))
+        told = {name: spread(name, value, len(users)) for name, value in context.items()}
         fallback = self.pipeline.config.slate.fallback
 
-        def one(batch: Sequence[TextOrNumber], _shared: object) -> tuple[Journey, Slate]:
-            request = self.door.request(batch, places, history=history, context=context, now=now)
+        def one(span: slice, _shared: object) -> tuple[Journey, Slate]:
+            batch = users[span]
+            here = {name: values[span] for name, values in told.items()}
+            request = self.door.request(batch, places, history=history, context=here, now=now)
             journey = self._journey(request)
             if stage is not None:
                 return journey, own_list(journey, batch, self.data.items, stage)
@@ -102,7 +117,7 @@ class Model:
 
         workers = 1 if len(users) <= size else self.pipeline.config.engine.workers
         with executor_of("serial" if workers == 1 else "threads", workers) as executor:
-            for journey, slate in executor.map_shards(one, batches):
+            for journey, slate in executor.map_shards(one, spans):
                 if len(slate):  # `check` serves nobody, of which there is nothing to tell
                     self.pipeline.tell(
                         "nbarec_after_recommend", request=journey.request, slate=slate, trace=slate.trace

@@ -14,7 +14,7 @@ import numpy as np
 from nbarec.components import DataSource
 from nbarec.config import Config, DataSection, Read, parse_config, read_config
 from nbarec.contracts import guarded
-from nbarec.data import Dataset
+from nbarec.data import Dataset, FileReport
 from nbarec.errors import ConfigError, PluginError, Problem
 from nbarec.evaluation_plan import EvaluationPlan
 from nbarec.marked import MapNode, dump
@@ -77,9 +77,9 @@ class Pipeline:
         return dump(self.root)
 
     def load(self) -> Dataset:
-        """The data as the source gives them. Raises DataError where they are wrong."""
+        """The data as the source gives them, up to the config's clock. Raises DataError where they are wrong."""
         with guarded(f"data ({self.section.use})"):
-            return self.data_source().load()
+            return self._up_to_clock(self.data_source().load())
 
     def data_source(self) -> DataSource:
         """The data source; found anew where the pipeline comes from a saved model."""
@@ -94,11 +94,18 @@ class Pipeline:
 
     def weighted(self, data: Dataset) -> Dataset:
         """The data under the config's clock, weighted by its feedback model (as they are, where it has none)."""
+        known = self._up_to_clock(data)
+        return known if self.section.feedback is None else self.section.feedback.apply(known)
+
+    def _up_to_clock(self, data: Dataset) -> Dataset:
+        """The data as they stood at `as_of`: what happened later is not known yet, and is counted in `files`."""
         clock = self.config.as_of.seconds
-        as_of = data.as_of if clock is None else clock
-        if self.section.feedback is None:
-            return replace(data, as_of=as_of)
-        return self.section.feedback.apply(data, as_of)
+        if clock is None:
+            return data
+        kept = data.events.where(data.events.time <= clock)
+        later = len(data.events) - len(kept)
+        told = (FileReport(f"as_of {self.config.as_of}", "event", len(kept), later),) if later else ()
+        return replace(data, events=kept, as_of=clock, files=(*data.files, *told))
 
     def fit(self, data: Dataset | None = None) -> Model:
         """Learn every stage from `data` (or what the data source loads), weighted by the feedback model.

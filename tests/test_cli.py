@@ -48,7 +48,7 @@ def test_run_prints_counts_stages_metrics_and_samples(tmp_path: Path, capsys: py
     assert "accepted + 0 rejected" in printed
     assert "60 users, 80 items" in printed
     assert "ndcg@10" in printed
-    assert "liked lately: S" in printed
+    assert "history, latest first: S" in printed
 
 
 def test_the_recommendations_file_keeps_its_contract(result: Path) -> None:
@@ -270,3 +270,73 @@ def test_a_real_interrupt_ends_with_130_and_no_results(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert error.strip().endswith("nothing was left half-written.")
     assert list(tmp_path.iterdir()) == []
+
+
+PLAYS = "user_id,song_id,ts\n U1,a,100\nU1,b,200\nU2,a,300\nU2,b,400\nU2,c,90000\nU3,a,95000\n"
+PLAIN = """nbarec: 1
+data:
+  use: csv
+  events: {path: plays.csv, columns: {user: user_id, item: song_id, time: ts}}
+candidates:
+  - {use: popularity}
+slate: {k: 2}
+"""
+
+
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, now the working directory, with a config and its data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plays.csv").write_text(PLAYS, encoding="utf-8")
+    (tmp_path / "plain.yaml").write_text(PLAIN, encoding="utf-8")
+    return tmp_path
+
+
+def test_ids_in_a_users_file_are_kept_as_written(plain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "plain.yaml", "--model", "m"]) == 0
+    (plain / "users.txt").write_bytes(b" U1\r\nU1\n")
+    capsys.readouterr()
+    assert run_command(["recommend", "m", "--users", "users.txt", "--format", "csv"]) == 0
+    assert [line.split(",")[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        [" U1", "1", "b"],
+        [" U1", "2", "c"],
+        ["U1", "1", "a"],
+        ["U1", "2", "c"],
+    ]
+
+
+def test_what_happened_after_the_clock_is_not_known_and_counted(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["fit", "plain.yaml", "--model", "m", "--set", "as_of=1000"]) == 0
+    printed = capsys.readouterr().out
+    assert "as_of 1000: 6 event rows = 4 accepted + 2 rejected" in printed
+    assert "4 events; clock 1970-01-01 00:16:40 UTC" in printed
+    assert nbarec.load("m").recommend(["stranger"], k=3).items == [["a", "b"]]
+
+
+def test_a_run_says_whose_slates_are_not_full(plain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (plain / "plays.csv").write_text("user_id,song_id,ts\nx,a,1\ny,a,2\ny,b,3\n", encoding="utf-8")
+    assert run_command(["run", "plain.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 users get an empty slate, such as y (empty: no stage proposes anything" in printed
+    assert "1 users get a short slate, such as x (short: 1 candidate)" in printed
+
+
+def test_a_run_without_evaluation_removes_figures_of_an_earlier_one(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", "plain.yaml", "--out", "out"]
+    split = ["--set", "evaluate={split: {use: leave_last_out}, metrics: [recall@2]}"]
+    assert run_command([*asked, *split, "--set", "candidates.popularity.exclude='false'"]) == 0
+    assert (plain / "out" / "evaluation.json").exists()
+    assert run_command(asked) == 0
+    assert not (plain / "out" / "evaluation.json").exists()
+    assert "evaluation.json of an earlier run is removed" in capsys.readouterr().out
+
+
+def test_a_stage_that_does_not_exist_is_told_before_anything_is_printed(
+    saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["recommend", saved, "--all", "--stage", "licensed", "--format", "csv"]) == 1
+    assert capsys.readouterr().out == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,11 @@ FORMATS: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
 @click.option("--user", "users", multiple=True, metavar="ID", help="A user; may be repeated.")
 @click.option("--users", "file", type=click.Path(path_type=Path), help="A file with a user id a line.")
 @click.option("--all", "everybody", is_flag=True, help="Every user that the model knows.")
-@click.option("--history", metavar="ITEM,...", help="Items just liked: by a new user, or besides what is known.")
+@click.option(
+    "--history",
+    metavar="ITEM,...",
+    help="Items just liked: by a new user, or besides what is known; an id with a comma in quotes.",
+)
 @click.option("-k", type=click.IntRange(min=1), help="Places of the slate; the config's if left out.")
 @click.option("--stage", metavar="ID", help="One generator's or ranker's own list instead of the slate.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="table, or as --output ends.")
@@ -63,7 +68,7 @@ def recommend(
         raise click.UsageError("say for whom: --user ID, --users FILE, --all, or --history ITEM,...")
     loaded = load_model(model)
     asked = loaded.data.users if everybody else _listed(file) if file else users or (ANONYMOUS,)
-    items = [item.strip() for item in (history or "").split(",") if item.strip()]
+    items = next(csv.reader([history or ""]), [])
     slates = loaded.stream(asked, k=k, history=items, context=context, stage=stage)
     chosen = form or (FORMATS.get(output.suffix, "table") if output else "table")
     with progress(), _opened(output) as opened:
@@ -82,10 +87,11 @@ def _watched(slates: Iterator[Slate], users: int) -> Iterator[Slate]:
 
 def _listed(file: Path) -> Sequence[TextOrNumber]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} can't be read ({error}); give a UTF-8 text file with a user id a line") from error
-    users = [line.strip() for line in lines if line.strip()]
+    # Only the line's end is taken off: ids are what the user wrote, spaces and all.
+    users = [line.removesuffix("\r") for line in lines if line.strip()]
     if not users:
         raise DataError(f"{file} lists no user; write an id a line")
     return users

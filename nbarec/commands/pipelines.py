@@ -48,33 +48,52 @@ def run(config: Path, out: Path | None, overrides: Mapping[str, str]) -> None:
             evaluation, _ = pipeline.plan.run(pipeline, data)
             _show_evaluation({"": evaluation})
             written += evaluation.write(folder / "evaluation.json")
+        else:
+            _remove_evaluation(folder)
         model = pipeline.fit(data)
         model.save(written[0])
-        total = _recommend_all(model, written[1])
+        total, not_full = _recommend_all(model, written[1])
     heading(f"Stages, serving {len(model.data.users):,} users")
     show_trace({stage: fitted.seconds for stage, fitted in model.fitted.items()}, total.trace)
+    for line in not_full:
+        click.echo(f"  {line}")
     _show_samples(model, total)
     heading("Written")
     for path in written:
         click.echo(f"  {path}")
 
 
-def _recommend_all(model: Model, path: Path) -> Slate:
-    """Write everybody's slates; returns the first batch's slates under the trace of all."""
+def _remove_evaluation(folder: Path) -> None:
+    """Figures of an earlier run must not stand beside a model that they do not describe."""
+    for name in ("evaluation.json", "evaluation_users.csv"):
+        if (folder / name).exists():
+            (folder / name).unlink()
+            click.echo(f"  {folder / name} of an earlier run is removed: this config has no evaluate section")
+
+
+def _recommend_all(model: Model, path: Path) -> tuple[Slate, list[str]]:
+    """Write everybody's slates; returns the first batch's slates under the trace of all, and what to say of users
+    whose slates are not full."""
     first: list[Slate] = []
     traces: list[Trace] = []
+    lacking: dict[str, list[str]] = {"an empty slate": [], "a short slate": []}
 
     def watched() -> Iterator[Slate]:
         with track("recommending", len(model.data.users)) as advance:
             for slate in model.stream(model.data.users):
                 first[:] = first or [slate]
                 traces.append(slate.trace)
+                for user, decision in zip(slate.users, slate.decision, strict=True):
+                    if decision:
+                        kind = "an empty slate" if decision.startswith("empty") else "a short slate"
+                        lacking[kind].append(f"{user} ({decision})")
                 advance(len(slate))
                 yield slate
 
     with replacing(path) as file:
         write_slates(watched(), file, "csv", model.data)
-    return replace(first[0], trace=reduce(Trace.plus, traces))
+    said = [f"{len(users):,} users get {kind}, such as {users[0]}" for kind, users in lacking.items() if users]
+    return replace(first[0], trace=reduce(Trace.plus, traces)), said
 
 
 def _show_samples(model: Model, slate: Slate) -> None:
@@ -83,7 +102,7 @@ def _show_samples(model: Model, slate: Slate) -> None:
     served = [row for row in range(len(slate)) if slate.trace.events[row] and slate.item[row, 0] >= 0]
     for row in served[:SAMPLES]:
         click.echo(f"  {slate_text(slate, row, model.data)}".replace("\n", "\n  "))
-        click.echo(f"    liked lately: {history_text(model.data, row)}")
+        click.echo(f"    {history_text(model.data, row)}")
 
 
 @click.command()

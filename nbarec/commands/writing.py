@@ -71,15 +71,20 @@ def slate_text(slate: Slate, row: int, data: Dataset) -> str:
 
 
 def history_text(data: Dataset, user: int) -> str:
-    """The latest liked items of a user, newest first, each once."""
+    """A few items of a user's history, the latest where the data have times, each once; with the user's own number
+    where the data have one."""
     events = data.events.take_rows(np.array([user]))
-    liked = events.item[events.weight > 0][::-1]
-    _, first = np.unique(liked, return_index=True)
-    latest = liked[np.sort(first)][:HISTORY_SHOWN]
-    if not len(latest):
-        return "nothing liked so far"
-    pairs = zip(data.items.texts(latest), item_names(data, latest), strict=True)
-    return ", ".join(f"{item} {name}".strip() for item, name in pairs)
+    positive = np.flatnonzero(events.weight > 0)[::-1]
+    _, first = np.unique(events.item[positive], return_index=True)
+    shown = positive[np.sort(first)][:HISTORY_SHOWN]
+    if not len(shown):
+        return "history: nothing of positive weight"
+    items = events.item[shown]
+    rated = (data.events.value != 1).any()
+    values = [f"({value:g})" if rated else "" for value in events.value[shown]]
+    cells = zip(data.items.texts(items), item_names(data, items), values, strict=True)
+    latest = "history, latest first" if data.events.time.any() else "history"
+    return f"{latest}: " + ", ".join(" ".join(filter(None, cell)) for cell in cells)
 
 
 def item_names(data: Dataset, items: np.ndarray) -> list[str]:

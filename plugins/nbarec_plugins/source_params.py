@@ -52,7 +52,7 @@ class EventFields(_Group):
     item: str = param(doc="The item's id.")
     time: str | None = param(None, doc="When: epoch seconds or ISO 8601, UTC where no zone is given.")
     kind: str | None = param(None, doc="What the user did: play, like, skip, ...")
-    value: str | None = param(None, doc="The user's own number: a rating, a play count. 1 where there is none.")
+    value: str | None = param(None, doc="The user's own number: a rating, a play count; 1 if left out.")
     seconds: str | None = param(None, doc="How long the user stayed, in seconds.")
     length: str | None = param(None, doc="How long the item is, in seconds.")
 

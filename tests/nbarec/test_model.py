@@ -166,3 +166,21 @@ def test_now_moves_the_clock_of_a_request(music_text: str) -> None:
     later = model.recommend(users, now=model.data.as_of + 5 * 86_400)
     assert at_once.removed["rested"] > 0
     assert later.removed["rested"] == 0
+
+
+def test_context_may_differ_from_user_to_user(music_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = music_model.data.users.all()[:5]
+    hours = [1.0, 8.0, 13.0, 18.0, 23.0]
+    alone = [
+        music_model.recommend([user], context={"hour": hour}).items[0] for user, hour in zip(users, hours, strict=True)
+    ]
+    monkeypatch.setattr("nbarec.model.MOST_USERS", 2)
+    assert music_model.recommend(users, context={"hour": hours}).items == alone
+    with pytest.raises(DataError, match="context 'hour' has 2 values for 5 users"):
+        music_model.recommend(users, context={"hour": [1, 2]})
+    with pytest.raises(DataError, match="context 'hour' must be numbers or texts"):
+        music_model.recommend(users[:1], context={"hour": [{}]})
+
+
+def test_a_slate_prints_short(music_model: Model) -> None:
+    assert repr(music_model.recommend(music_model.data.users.all()[:2], k=3)) == "<Slate: 2 users x 3 places>"
