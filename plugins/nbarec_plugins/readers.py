@@ -9,12 +9,12 @@ import io
 import json
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from nbarec.errors import DataError
 from nbarec.progress import Advance, track
@@ -99,12 +99,20 @@ def is_broken(text: str) -> bool:
         return True
 
 
+class Wanted(NamedTuple):
+    """A column to read: whether its cells may be lists, and whether a row without it is bad."""
+
+    name: str
+    may_list: bool
+    required: bool
+
+
 class RowFormat(ABC):
     """How the text of a file splits into rows and cells."""
 
     @abstractmethod
-    def blocks(self, file: TextFile, wanted: Sequence[str], lists: Collection[str]) -> Iterator[Block]:
-        """All rows, cut to the `wanted` columns; those of `lists` may hold lists. Raises DataError."""
+    def blocks(self, file: TextFile, wanted: Sequence[Wanted]) -> Iterator[Block]:
+        """All rows, cut to the `wanted` columns. Raises DataError."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +122,13 @@ class Delimited(RowFormat):
     delimiter: str
     quotes: bool
 
-    def blocks(self, file: TextFile, wanted: Sequence[str], lists: Collection[str]) -> Iterator[Block]:
+    def blocks(self, file: TextFile, wanted: Sequence[Wanted]) -> Iterator[Block]:
         """Blocks of rows that have as many cells as the header; empty lines are no rows."""
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
         reader = csv.reader(file.lines, delimiter=self.delimiter, quoting=quoting, strict=True)
         rows = _rows_of(reader)
         header = _header(file, rows)
-        at = [_column(file.path, header, name) for name in wanted]
+        at = [_column(file.path, header, column.name) for column in wanted]
         first = reader.line_num + 1
         while block := list(islice(rows, BLOCK_ROWS)):
             yield _delimited_block(block, first, header, at, file.suspect)
@@ -227,16 +235,15 @@ def _broken_text(text: str) -> str | None:
 class JsonLines(RowFormat):
     """One JSON object a line; lines without one are no rows."""
 
-    def blocks(self, file: TextFile, wanted: Sequence[str], lists: Collection[str]) -> Iterator[Block]:
-        """Blocks of the objects that have every wanted key; null is a blank cell."""
-        may_list = [name in lists for name in wanted]
+    def blocks(self, file: TextFile, wanted: Sequence[Wanted]) -> Iterator[Block]:
+        """Blocks of the objects that have every required key; another key that is absent, or null, is a blank cell."""
         first = 1
         while lines := list(islice(file.lines, BLOCK_ROWS)):
             rows, places, rejected = [], [], []
             for place, line in enumerate(lines, first):
                 if not line.isspace():
                     try:
-                        rows.append(_json_cells(line, wanted, may_list))
+                        rows.append(_json_cells(line, wanted))
                         places.append(place)
                     except ValueError as error:
                         rejected.append(Rejection(place, str(error)))
@@ -244,14 +251,14 @@ class JsonLines(RowFormat):
             first += len(lines)
 
 
-def _json_cells(line: str, wanted: Sequence[str], may_list: Sequence[bool]) -> list[Cell]:
+def _json_cells(line: str, wanted: Sequence[Wanted]) -> list[Cell]:
     record = _json_object(line)
-    for name in wanted:
-        if name not in record:
+    for name, _, required in wanted:
+        if required and name not in record:
             raise ValueError(f"the object has no key {name!r}; it has: {_known(list(record), name)}")
     cells = [
-        cell if isinstance(cell := record[name], str) else _json_text(name, cell, many)
-        for name, many in zip(wanted, may_list, strict=True)
+        cell if isinstance(cell := record.get(name), str) else _json_text(name, cell, may_list)
+        for name, may_list, _ in wanted
     ]
     if not line.isascii() or "\\u" in line:
         texts = "".join(chain.from_iterable(cells))

@@ -15,7 +15,7 @@ from nbarec.errors import DataError
 from nbarec.ids import Ids
 from nbarec.tables import Table, TagsColumn
 from nbarec_plugins.cells import Cell, CellReader, Texts, tags_column
-from nbarec_plugins.readers import Block, Rejection, RowFormat, open_text
+from nbarec_plugins.readers import Block, Rejection, RowFormat, Wanted, open_text
 
 SHOWN_REASONS = 10
 
@@ -60,10 +60,9 @@ def read_rows(
     Raises DataError where the file can't be read or, unless `skip_bad`, where any row is bad.
     """
     tally = Tally(path, what)
-    wanted = [reader.column for reader in readers]
-    lists = {reader.column for reader in readers if reader.lists}
+    wanted = [Wanted(reader.column, reader.lists, reader.required) for reader in readers]
     with open_text(path) as file:
-        for block in row_format.blocks(file, wanted, lists):
+        for block in row_format.blocks(file, wanted):
             _take(block, readers, tally)
     if not skip_bad:
         tally.refuse_bad()

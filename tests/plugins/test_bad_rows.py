@@ -292,3 +292,14 @@ def test_wrong_parameters_in_python() -> None:
         ColumnSpec()
     with pytest.raises(ValueError, match="'name' is declared twice"):
         ItemsFile(path=Path("x"), id="id", name="title", long={"name": {"path": "x", "item": "i", "value": "v"}})  # type: ignore[dict-item]
+
+
+def test_an_object_may_lack_a_key_that_is_not_required(tmp_path: Path) -> None:
+    plays = written(tmp_path, b'{"user": "u", "item": "1", "heard": 5}\n{"user": "u", "item": "2"}\n', "plays.jsonl")
+    songs = written(tmp_path, b'{"id": "1", "genre": "jazz"}\n{"id": "2"}\n', "songs.jsonl")
+    fields = {"user": "user", "item": "item", "seconds": "heard"}
+    items = {"path": songs, "id": "id", "columns": {"genre": "category"}}
+    data = Jsonl(events={"path": plays, "columns": fields}, items=items).load()  # type: ignore[arg-type]
+    assert data.catalog.labels("genre", range(2)) == ["jazz", "-"]
+    assert data.files[0].notes == ("column 'heard': 1 rows without a value",)
+    assert data.files[1].notes == ("column 'genre': 1 rows without a value",)
