@@ -17,7 +17,7 @@ from nbarec.contracts import guarded
 from nbarec.data import Dataset, FileReport
 from nbarec.errors import ConfigError, PluginError, Problem
 from nbarec.evaluation_plan import EvaluationPlan
-from nbarec.marked import MapNode, dump
+from nbarec.marked import MapNode, dump, read_text
 from nbarec.model import Fitted, Model
 from nbarec.plugins import Registry, registry
 from nbarec.progress import track
@@ -54,10 +54,10 @@ class Pipeline:
         return cls._bound(parse_config(text, source, problems), problems)
 
     @classmethod
-    def serving(cls, text: str, source: str) -> Pipeline:
+    def serving(cls, text: str, source: str, overrides: Mapping[str, object] | None = None) -> Pipeline:
         """The pipeline of a saved model: everything but the data source and the evaluation."""
         problems: list[Problem] = []
-        return cls._bound(parse_config(text, source, problems), problems, serves_only=True)
+        return cls._bound(read_config(read_text(text, source), overrides, problems), problems, serves_only=True)
 
     @classmethod
     def _bound(cls, read: Read, problems: list[Problem], *, serves_only: bool = False) -> Pipeline:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from nbarec.data import Dataset
-from nbarec.errors import PluginError, StoreError
+from nbarec.errors import ConfigError, PluginError, StoreError
 from nbarec.model import Fitted, Model
 from nbarec.pipeline import Pipeline
 from nbarec.plugins import registry
@@ -75,15 +75,20 @@ def save_model(model: Model, folder: str | Path) -> Path:
     return Path(folder)
 
 
-def load_model(folder: str | Path, *, verify: bool = True) -> Model:
-    """The model in `folder`, memory-mapped. `verify` checks the digest of every file.
+def load_model(folder: str | Path, *, verify: bool = True, overrides: Mapping[str, object] | None = None) -> Model:
+    """The model in `folder`, memory-mapped. `verify` checks the digest of every file; `overrides` are other values
+    for its `data` section, such as {"data.on_bad_row": "skip"}: how new events are to be read and weighed.
 
-    Raises StoreError where it is missing, damaged, or needs a plugin that is not installed.
+    Raises StoreError where it is missing, damaged, or needs a plugin that is not installed, ConfigError for an
+    override of anything that was learnt with.
     """
+    for path in overrides or {}:
+        if not path.startswith("data."):
+            raise ConfigError(f"{path} can't be changed in a fitted model; fit again with --set {path}=...")
     stored = open_model(folder, verify=verify)
     records = recorded(stored.meta, folder)
     _require_plugins(records, folder)
-    pipeline = Pipeline.serving(str(stored.meta["config"]), f"{folder}: config")
+    pipeline = Pipeline.serving(str(stored.meta["config"]), f"{folder}: config", overrides)
     fitted = {
         stage.id: _fitted(stage, record, stored, folder)
         for stage, record in zip(pipeline.stages.all(), records, strict=True)

@@ -172,7 +172,7 @@ def test_validate_shows_every_error_at_once(tmp_path: Path, capsys: pytest.Captu
     )
     assert run_command(["validate", MUSIC, str(config)]) == 1
     captured = capsys.readouterr()
-    assert "music.yaml: fine, 7 stages: similar, alike" in captured.out
+    assert "music.yaml: fine, 8 stages: similar, alike" in captured.out
     for line, message in (
         (2, "did you mean 'seed'?"),
         (3, "music_wrld"),
@@ -340,3 +340,29 @@ def test_a_stage_that_does_not_exist_is_told_before_anything_is_printed(
 ) -> None:
     assert run_command(["recommend", saved, "--all", "--stage", "licensed", "--format", "csv"]) == 1
     assert capsys.readouterr().out == ""
+
+
+def test_update_reads_new_events_as_it_is_told(saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = tmp_path / "events.csv"
+    events.write_text(
+        "user_id,song_id,time,event,seconds,device,session,hour,weekday\nNEW,S0001,1751360000,hum,9,phone,1,10,tue\n",
+        encoding="utf-8",
+    )
+    asked = ["update", saved, str(events), "--output", str(tmp_path / "model")]
+    assert run_command(asked) == 1
+    assert "kind 'hum'" in capsys.readouterr().err
+    assert run_command([*asked, "--set", "data.feedback.weights.other=1"]) == 0
+    assert run_command([*asked, "--set", "slate.k=3"]) == 1
+    assert "slate.k can't be changed in a fitted model" in capsys.readouterr().err
+
+
+def test_context_that_nothing_reads_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(ROOT / "configs" / "rules.yaml")
+    assert run_command(["fit", config, "--model", str(tmp_path / "m"), *SMALL]) == 0
+    asked = ["recommend", str(tmp_path / "m"), "--user", "U0001", "--context"]
+    assert run_command([*asked, "hour=8"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run_command([*asked, "hours=8"]) == 0
+    assert (
+        "nothing in the model's config reads context.hours; it reads country, device, hour" in capsys.readouterr().err
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TextIO
 import click
 
 from nbarec.batch import Slate
-from nbarec.commands.terminal import context_option, counts, heading, progress, show_data, show_table
+from nbarec.commands.terminal import context_option, counts, heading, progress, set_option, show_data, show_table
 from nbarec.commands.writing import Format, write_slates
 from nbarec.errors import DataError
 from nbarec.ids import TextOrNumber
@@ -67,6 +68,7 @@ def recommend(
     if not (users or file or everybody or history):
         raise click.UsageError("say for whom: --user ID, --users FILE, --all, or --history ITEM,...")
     loaded = load_model(model)
+    _warn_of_unread(context, loaded.pipeline.text)
     asked = loaded.data.users if everybody else _listed(file) if file else users or (ANONYMOUS,)
     items = next(csv.reader([history or ""]), [])
     slates = loaded.stream(asked, k=k, history=items, context=context, stage=stage)
@@ -76,6 +78,14 @@ def recommend(
         written = write_slates(_watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data)
     if output:
         click.echo(f"{written:,} users written to {output}", err=True)
+
+
+def _warn_of_unread(context: Mapping[str, object], config: str) -> None:
+    """A misspelt key of the context changes nothing; whoever gave it should know."""
+    read = set(re.findall(r"\bcontext\.(\w+)", config))
+    for key in sorted(set(context) - read):
+        known = f"; it reads {', '.join(sorted(read))}" if read else ""
+        click.echo(f"Note: nothing in the model's config reads context.{key}{known}", err=True)
 
 
 def _watched(slates: Iterator[Slate], users: int) -> Iterator[Slate]:
@@ -111,17 +121,19 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("events", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Save here; in place of MODEL if left out.")
-def update(model: Path, events: Path, output: Path | None) -> None:
+@set_option
+def update(model: Path, events: Path, output: Path | None, overrides: Mapping[str, str]) -> None:
     """Add the EVENTS of a file (columns as in the model's config) to the saved MODEL, without a refit.
 
-    New users and items are added. Stages that can't take new events keep what they learnt, and are named.
+    New users and items are added. --set changes keys of the data section, such as data.on_bad_row=skip.
+    Stages that can't take new events keep what they learnt, and are named.
 
     \b
     Example:
       nbarec update runs/music/model new_events.csv
     """
     with progress():
-        before = load_model(model)
+        before = load_model(model, overrides=overrides)
         new = before.pipeline.data_source().events_from(events)
         after, told = before.update(new)
         after.save(output or model)
