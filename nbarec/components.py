@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -58,6 +58,11 @@ class Stage(Component, Generic[S]):
     """A component with a state. `state_version` goes up when an old state can no longer be read."""
 
     state_version: ClassVar[int] = 1
+
+    def generators_named(self) -> Iterable[str]:
+        """Ids of generators that the parameters speak of: one that is not in the config is refused before any data
+        are read."""
+        return ()
 
     @abstractmethod
     def fit(self, data: Dataset, rng: np.random.Generator) -> S:

@@ -29,13 +29,14 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class Bound(Generic[C, P]):
-    """One stage of a pipeline: its `id`, the section it stands in, its settings, and its component."""
+    """One stage of a pipeline: its `id`, the section it stands in, its settings, its component, and where it stands."""
 
     id: str
     section: str
     settings: C
     component: P
     registered: Registered
+    mark: Mark
 
     @property
     def who(self) -> str:
@@ -77,12 +78,15 @@ class Binder:
 
     def stages(self, config: Config) -> Stages:
         """All stages of the config. Stages with a problem are left out."""
-        return Stages(
+        stages = Stages(
             generators=self._section("candidates", "generator", config.candidates),
             features=self._section("features", "feature", config.features),
             rankers=self._section("rank", "ranker", config.rank),
             filters=self._section("filters", "filter", config.filters),
         )
+        if not self.problems:  # else a name may be missing only because its stage has a fault of its own
+            self._check_names(stages)
+        return stages
 
     def source(self, section: DataSection) -> DataSource | None:
         """The data source, or None where something is wrong with it."""
@@ -110,7 +114,17 @@ class Binder:
             return None
         node = config.with_ or MapNode(mark, {}, {})
         component: Any = build(registered.component, node, where=registered.component.name, problems=self.problems)
-        return None if component is None else Bound(stage_id(config), section, config, component, registered)
+        return None if component is None else Bound(stage_id(config), section, config, component, registered, mark)
+
+    def _check_names(self, stages: Stages) -> None:
+        """Every generator that a stage's parameters name must be there."""
+        generators = [stage.id for stage in stages.generators]
+        known = ", ".join(generators)
+        for stage in stages.all():
+            for name in dict.fromkeys(stage.component.generators_named()):
+                if name not in generators:
+                    message = f"{stage.id}: {name!r} is no candidate generator of this config; they are {known}"
+                    self.problems.append(Problem(message, stage.mark))
 
     def _find(self, kind: Kind, use: str, mark: Mark) -> Registered | None:
         try:

@@ -366,3 +366,10 @@ def test_context_that_nothing_reads_is_noted(tmp_path: Path, capsys: pytest.Capt
     assert (
         "nothing in the model's config reads context.hours; it reads country, device, hour" in capsys.readouterr().err
     )
+
+
+def test_validate_knows_which_generators_weights_speak_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["validate", MUSIC, "--set", "rank.mixed.with.weights={similar: 1, nope: 1}"]) == 1
+    said = capsys.readouterr().err
+    assert "mixed: 'nope' is no candidate generator of this config; they are similar, alike, trending" in said
+    assert "music.yaml:22:5" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -96,9 +97,12 @@ class Blend(Ranker[NoState]):
             total += weights[:, source] * self._values(pool, source)
         return frozen(total.astype(np.float32))
 
+    def generators_named(self) -> Iterable[str]:
+        """The generators that any of the weights speaks of."""
+        return chain(self.weights, *(case.weights for case in self.cases))
+
     def _refuse_strangers(self, sources: tuple[str, ...]) -> None:
-        named = [*self.weights, *(source for case in self.cases for source in case.weights)]
-        if unknown := [source for source in dict.fromkeys(named) if source not in sources]:
+        if unknown := [source for source in dict.fromkeys(self.generators_named()) if source not in sources]:
             listed, there = ", ".join(map(repr, unknown)), ", ".join(sources) or "none"
             raise ConfigError(f"blend has weights for {listed}, but the generators here are: {there}")
 
