@@ -71,7 +71,19 @@ class ExcludeConsumed(PostFilter[NoState]):
 
 
 @dataclass(frozen=True)
-class Require(PostFilter[NoState]):
+class _Rule(PostFilter[NoState]):
+    """What rules share: an expression over the pool, and what to do where it is unknown."""
+
+    where: Expression = param(doc="The rule, over `item.X`, `user.X`, `context.X`, `score` and feature columns.")
+    missing: Literal["deny", "allow"] = param("deny", doc="Whether to drop or to keep where the rule is unknown.")
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
+        """Nothing to learn."""
+        return NoState()
+
+
+@dataclass(frozen=True)
+class Require(_Rule):
     """Keeps the entries for which `where` holds.
 
     >>> from nbarec.testing.worlds import pool_in_order, request_for, tiny_world
@@ -83,13 +95,6 @@ class Require(PostFilter[NoState]):
 
     name: ClassVar[str] = "require"
 
-    where: Expression = param(doc="The rule, over `item.X`, `user.X`, `context.X`, `score` and feature columns.")
-    missing: Literal["deny", "allow"] = param("deny", doc="Whether to drop or to keep where the rule is unknown.")
-
-    def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
-        """Nothing to learn."""
-        return NoState()
-
     def select(self, state: NoState, request: Request, pool: Pool) -> Ints64:
         """Positions where the rule holds: int64 [M], in the order of the pool."""
         truth = self.where.truth(PoolScope(request, pool))
@@ -97,7 +102,7 @@ class Require(PostFilter[NoState]):
 
 
 @dataclass(frozen=True)
-class Reject(PostFilter[NoState]):
+class Reject(_Rule):
     """Drops the entries for which `where` holds.
 
     >>> from nbarec.testing.worlds import pool_in_order, request_for, tiny_world
@@ -108,13 +113,6 @@ class Reject(PostFilter[NoState]):
     """
 
     name: ClassVar[str] = "reject"
-
-    where: Expression = param(doc="The rule, over `item.X`, `user.X`, `context.X`, `score` and feature columns.")
-    missing: Literal["deny", "allow"] = param("deny", doc="Whether to drop or to keep where the rule is unknown.")
-
-    def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
-        """Nothing to learn."""
-        return NoState()
 
     def select(self, state: NoState, request: Request, pool: Pool) -> Ints64:
         """Positions where the rule does not hold: int64 [M], in the order of the pool."""
