@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Bools, Floats32, Ints32, Ints64, Uints64, frozen, rank_in_row, rows_of
+from nbarec.arrays import AnyArray, Bools, Floats32, Ints32, Ints64, Uints64, frozen, rank_in_row, row_pointers, rows_of
 from nbarec.events import Events
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.sparse import Csr
@@ -105,7 +105,7 @@ class Pool:
         counts = np.bincount(self.row[positions], minlength=self.rows)
         return replace(
             self,
-            indptr=frozen(np.append(0, np.cumsum(counts)).astype(np.int64)),
+            indptr=frozen(row_pointers(counts)),
             row=frozen(self.row[positions]),
             item=frozen(self.item[positions]),
             scores=frozen(self.scores[positions]),
@@ -137,7 +137,7 @@ def merge(candidates: Mapping[str, Candidates], rows: int, n_items: int) -> Pool
         ranks[here, source] = rank_in_row(proposed.indptr)
         start += len(proposed)
     row = (merged // width).astype(np.int32)
-    indptr = np.append(0, np.cumsum(np.bincount(row, minlength=rows))).astype(np.int64)
+    indptr = row_pointers(np.bincount(row, minlength=rows))
     reciprocal = np.divide(1.0, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(axis=1)
     return Pool(
         indptr=frozen(indptr),

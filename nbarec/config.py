@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 from nbarec.errors import ConfigError, Mark, Problem, in_order
 from nbarec.expressions import Expression
 from nbarec.feedback import Feedback
-from nbarec.marked import ListNode, MapNode, Node, Scalar, from_python, read_file, read_text
+from nbarec.marked import ListNode, MapNode, Node, Scalar, from_python, read_file
 from nbarec.moments import moment
 from nbarec.overrides import apply_overrides
 from nbarec.params import StageRef, build, param
@@ -201,11 +201,6 @@ def read_config(
     if problems is not None:
         problems.extend(found)
     return _named(config), section, sound
-
-
-def parse_config(text: str, source: str, problems: list[Problem] | None = None) -> Read:
-    """The same from a text; `source` is what errors call it."""
-    return read_config(read_text(text, source), problems=problems)
 
 
 def _sound_part(root: MapNode) -> MapNode:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nbarec.components import DataSource
-from nbarec.config import Config, DataSection, Read, parse_config, read_config
+from nbarec.config import Config, DataSection, Read, read_config
 from nbarec.contracts import guarded
 from nbarec.data import Dataset, FileReport
 from nbarec.errors import ConfigError, PluginError, Problem
@@ -51,7 +51,7 @@ class Pipeline:
     def from_text(cls, text: str, source: str = "config") -> Pipeline:
         """The pipeline of a YAML text; `source` is what errors call it."""
         problems: list[Problem] = []
-        return cls._bound(parse_config(text, source, problems), problems)
+        return cls._bound(read_config(read_text(text, source), problems=problems), problems)
 
     @classmethod
     def serving(cls, text: str, source: str, overrides: Mapping[str, object] | None = None) -> Pipeline:

@@ -39,9 +39,8 @@ class Journey:
 
     def restarted(self, rows: Ints64, widened: str) -> Journey:
         """The same way anew for some rows: generator `widened` is asked for all it has, and no ranker cuts."""
-        fresh = Journey(self.stages, self.states, self.known_items, self.request.take(rows), self.on_error)
-        fresh.widened = widened
-        return fresh
+        request = self.request.take(rows)
+        return Journey(self.stages, self.states, self.known_items, request, self.on_error, widened=widened)
 
     def whole_way(self) -> Pool:
         """Every step up to the post-filters: what is left, in order."""

@@ -85,7 +85,7 @@ def _slate(
     reasons: Sequence[str],
 ) -> Slate:
     request = journey.request
-    proposed = [journey.proposed[source] for source in journey.proposed]
+    proposed = list(journey.proposed.values())
     counts = np.stack(proposed, axis=1) if proposed else np.zeros((len(request), 0), np.int64)
     trace = Trace(
         stages=tuple(journey.traces),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats32, Ints32, Ints64, concat_ranges, frozen
+from nbarec.arrays import Bools, Floats32, Ints32, Ints64, concat_ranges, frozen, row_pointers
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Csr:
         counts = np.where(known, self.counts[safe], 0) if self.shape[0] else np.zeros(len(rows), np.int64)
         starts = self.indptr[safe] if self.shape[0] else counts
         at = concat_ranges(starts, counts)
-        indptr = np.append(0, np.cumsum(counts)).astype(np.int64)
+        indptr = row_pointers(counts)
         return Csr(frozen(indptr), frozen(self.indices[at]), frozen(self.data[at]), (len(rows), self.shape[1]))
 
     def contains(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -106,7 +106,7 @@ def test_all_streams_to_a_file(saved: str, result: Path, tmp_path: Path, monkeyp
 
 def test_an_interrupt_leaves_no_half_file(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_module, "MOST_USERS", 7)
-    monkeypatch.setattr("nbarec.commands.models._watched", _interrupted)
+    monkeypatch.setattr("nbarec.commands.models.watched", _interrupted)
     output = tmp_path / "slates.csv"
     assert run_command(["recommend", saved, "--all", "--output", str(output)]) == 130
     assert list(tmp_path.iterdir()) == []

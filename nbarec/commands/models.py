@@ -12,13 +12,20 @@ from typing import TextIO
 
 import click
 
-from nbarec.batch import Slate
-from nbarec.commands.terminal import context_option, counts, heading, progress, set_option, show_data, show_table
+from nbarec.commands.terminal import (
+    context_option,
+    counts,
+    heading,
+    progress,
+    set_option,
+    show_data,
+    show_table,
+    watched,
+)
 from nbarec.commands.writing import Format, write_slates
 from nbarec.errors import DataError
 from nbarec.ids import TextOrNumber
 from nbarec.model import ANONYMOUS, Model
-from nbarec.progress import track
 from nbarec.reports import replacing
 from nbarec.saved import load_model, recorded
 from nbarec.store import read_manifest
@@ -75,7 +82,7 @@ def recommend(
     chosen = form or (FORMATS.get(output.suffix, "table") if output else "table")
     with progress(), _opened(output) as opened:
         # A bar and a table would share the terminal.
-        written = write_slates(_watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data)
+        written = write_slates(watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data)
     if output:
         click.echo(f"{written:,} users written to {output}", err=True)
 
@@ -86,13 +93,6 @@ def _warn_of_unread(context: Mapping[str, object], config: str) -> None:
     for key in sorted(set(context) - read):
         known = f"; it reads {', '.join(sorted(read))}" if read else ""
         click.echo(f"Note: nothing in the model's config reads context.{key}{known}", err=True)
-
-
-def _watched(slates: Iterator[Slate], users: int) -> Iterator[Slate]:
-    with track("recommending", users) as advance:
-        for slate in slates:
-            yield slate
-            advance(len(slate))
 
 
 def _listed(file: Path) -> Sequence[TextOrNumber]:

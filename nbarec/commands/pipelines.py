@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
@@ -11,12 +12,11 @@ from pathlib import Path
 import click
 
 from nbarec.batch import Slate, Trace
-from nbarec.commands.terminal import heading, progress, set_option, show_data, show_table, show_trace
+from nbarec.commands.terminal import heading, progress, set_option, show_data, show_table, show_trace, watched
 from nbarec.commands.writing import history_text, slate_text, write_slates
 from nbarec.errors import ConfigError, Problem
 from nbarec.model import Model
 from nbarec.pipeline import Pipeline
-from nbarec.progress import track
 from nbarec.reports import Evaluation, replacing
 
 SAMPLES = 3
@@ -76,23 +76,23 @@ def _recommend_all(model: Model, path: Path) -> tuple[Slate, list[str]]:
     whose slates are not full."""
     first: list[Slate] = []
     traces: list[Trace] = []
-    lacking: dict[str, list[str]] = {"an empty slate": [], "a short slate": []}
+    lacking: Counter[str] = Counter()
+    such_as: dict[str, str] = {}
 
-    def watched() -> Iterator[Slate]:
-        with track("recommending", len(model.data.users)) as advance:
-            for slate in model.stream(model.data.users):
-                first[:] = first or [slate]
-                traces.append(slate.trace)
-                for user, decision in zip(slate.users, slate.decision, strict=True):
-                    if decision:
-                        kind = "an empty slate" if decision.startswith("empty") else "a short slate"
-                        lacking[kind].append(f"{user} ({decision})")
-                advance(len(slate))
-                yield slate
+    def noted() -> Iterator[Slate]:
+        for slate in watched(model.stream(model.data.users), len(model.data.users)):
+            first[:] = first or [slate]
+            traces.append(slate.trace)
+            for user, decision in zip(slate.users, slate.decision, strict=True):
+                if decision:
+                    kind = "an empty slate" if decision.startswith("empty") else "a short slate"
+                    lacking[kind] += 1
+                    such_as.setdefault(kind, f"{user} ({decision})")
+            yield slate
 
     with replacing(path) as file:
-        write_slates(watched(), file, "csv", model.data)
-    said = [f"{len(users):,} users get {kind}, such as {users[0]}" for kind, users in lacking.items() if users]
+        write_slates(noted(), file, "csv", model.data)
+    said = [f"{lacking[kind]:,} users get {kind}, such as {one}" for kind, one in such_as.items()]
     return replace(first[0], trace=reduce(Trace.plus, traces)), said
 
 
@@ -162,15 +162,17 @@ def _show_evaluation(found: Mapping[str, Evaluation]) -> None:
     """What was held out, and one table for all configs."""
     heading("Held out")
     for config, evaluation in found.items():
-        for line in evaluation.holdout:
-            click.echo(f"  {config}{': ' if config else ''}{line}")
         measured = f"{len(evaluation.users):,} users measured, {evaluation.skipped:,} without a relevant held-out item"
-        click.echo(f"  {config}{': ' if config else ''}{measured}")
+        for line in (*evaluation.holdout, measured):
+            click.echo(f"  {config}: {line}" if config else f"  {line}")
     heading("Quality (mean over users, ± half of the 95% bootstrap interval)")
-    for number, (config, evaluation) in enumerate(found.items()):
-        rows = evaluation.rows()
-        titled = [[f"{config}: {name}" if config else name, *cells] for name, *cells in rows[1:]]
-        show_table([rows[0], *titled] if not number else [[""] * len(rows[0]), *titled])
+    tables: dict[tuple[str, ...], list[list[str]]] = {}
+    for config, evaluation in found.items():
+        header, *rows = evaluation.rows()
+        titled = [[f"{config}: {name}" if config else name, *cells] for name, *cells in rows]
+        tables.setdefault(tuple(header), []).extend(titled)
+    for columns, lines in tables.items():  # one table, unless the configs ask for different metrics
+        show_table([columns, *lines])
 
 
 @click.command()

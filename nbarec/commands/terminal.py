@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from nbarec.batch import Trace
+from nbarec.batch import Slate, Trace
 from nbarec.data import Dataset
-from nbarec.progress import Advance, shown_by
+from nbarec.progress import Advance, shown_by, track
 from nbarec.reports import aligned
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,6 +29,14 @@ def progress() -> Iterator[None]:
     """Within this block long work shows a bar on standard error, where that is a terminal."""
     with shown_by(_bar):
         yield
+
+
+def watched(slates: Iterator[Slate], users: int) -> Iterator[Slate]:
+    """The same slates, with progress over this many users."""
+    with track("recommending", users) as advance:
+        for slate in slates:
+            yield slate
+            advance(len(slate))
 
 
 def _pairs(_context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:

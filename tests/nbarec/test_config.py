@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nbarec.config import Clock, Memory, parse_config, read_config
+from nbarec.config import Clock, Memory, read_config
 from nbarec.errors import ConfigError
+from nbarec.marked import read_text
 from nbarec.pipeline import Pipeline
 
 SMALL = """\
@@ -28,7 +29,7 @@ def problems_of(text: str) -> list[str]:
 
 
 def test_a_small_config_has_its_defaults() -> None:
-    config, section, _ = parse_config(SMALL, "x.yaml")
+    config, section, _ = read_config(read_text(SMALL, "x.yaml"))
     assert section is not None
     assert section.use == "music_world"
     assert section.feedback is None
