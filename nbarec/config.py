@@ -84,13 +84,19 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
-class CandidatesConfig:
-    """One candidate generator under an id of its own."""
+class NamedComponent:
+    """A component under an id of its own: what the settings of every stage begin with."""
 
     use: str = param(doc="The component's name, or distribution/name.")
     id: str | None = param(None, doc="What traces, metrics and errors call it; the component's name if left out.")
-    k: int = param(100, ge=1, doc="How many items to propose for each user.")
     with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
+
+
+@dataclass(frozen=True)
+class CandidatesConfig(NamedComponent):
+    """One candidate generator under an id of its own."""
+
+    k: int = param(100, ge=1, doc="How many items to propose for each user.")
     history: Expression | None = param(None, doc="Which events count, for learning and for serving; all if left out.")
     exclude: Expression | None = param(None, doc="Which events' items are not proposed; those of weight above 0.")
     when: Expression | None = param(None, doc="For which requests it runs, such as user.events == 0; all if left out.")
@@ -98,32 +104,21 @@ class CandidatesConfig:
 
 
 @dataclass(frozen=True)
-class FeaturesConfig:
+class FeaturesConfig(NamedComponent):
     """One feature provider under an id of its own."""
-
-    use: str = param(doc="The component's name, or distribution/name.")
-    id: str | None = param(None, doc="What traces and errors call it; the component's name if left out.")
-    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
 
 
 @dataclass(frozen=True)
-class RankConfig:
+class RankConfig(NamedComponent):
     """One ranker under an id of its own."""
 
-    use: str = param(doc="The component's name, or distribution/name.")
-    id: str | None = param(None, doc="What traces, metrics and errors call it; the component's name if left out.")
-    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
     keep: int | None = param(None, ge=1, doc="How many of the best go on to the next stage; all if left out.")
     on_error: OnError = param("fail", doc="skip keeps the scores as they were where this one fails.")
 
 
 @dataclass(frozen=True)
-class FilterConfig:
+class FilterConfig(NamedComponent):
     """One post-filter under an id of its own."""
-
-    use: str = param(doc="The component's name, or distribution/name.")
-    id: str | None = param(None, doc="What traces and errors call it; the component's name if left out.")
-    with_: MapNode | None = param(None, key="with", doc="The component's parameters.")
 
 
 @dataclass(frozen=True)
