@@ -80,7 +80,8 @@ class Pool:
 
     `indptr` int64 [B + 1], `row` int32 [N], `item` int32 [N], `scores` float32 [N, S] (NaN: not proposed),
     `ranks` int32 [N, S] (from 1; 0: not proposed), `sources` the S generators' ids, `features` name -> [N],
-    `score` float32 [N]: the latest ranker's.
+    `score` float32 [N]: the latest ranker's. `vectors` generator id -> float32 [items, d]: the item vectors that
+    stages of this pipeline ask for (zeros where the generator knows nothing of an item).
     """
 
     indptr: Ints64
@@ -91,6 +92,7 @@ class Pool:
     sources: tuple[str, ...]
     features: Mapping[str, AnyArray]
     score: Floats32
+    vectors: Mapping[str, Floats32] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.item)

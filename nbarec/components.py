@@ -27,11 +27,13 @@ __all__ = [
     "Component",
     "DataSource",
     "FeatureProvider",
+    "ItemVectors",
     "Metric",
     "NoState",
     "PostFilter",
     "Ranker",
     "Updatable",
+    "UserVectors",
     "param",
 ]
 
@@ -62,6 +64,11 @@ class Stage(Component, Generic[S]):
     def generators_named(self) -> Iterable[str]:
         """Ids of generators that the parameters speak of: one that is not in the config is refused before any data
         are read."""
+        return ()
+
+    def vectors_named(self) -> Iterable[str]:
+        """Ids of generators whose item vectors this stage reads in `pool.vectors`: one that is not in the config, or
+        has no `ItemVectors`, is refused before any data are read."""
         return ()
 
     @abstractmethod
@@ -146,3 +153,19 @@ class Updatable(Protocol[S]):
     def update(self, state: S, data: Dataset, new: Dataset) -> S:
         """The state after `new`: `data` is everything, new events included, `new` those alone. Both have the same
         users and items; those the state does not know yet stand at the end."""
+
+
+@runtime_checkable
+class ItemVectors(Protocol[S]):
+    """A stage with a vector for each item, which other stages may compare items by."""
+
+    def item_vectors(self, state: S) -> Floats32:
+        """Finite float32 [items, d], a row for each item that the state knows."""
+
+
+@runtime_checkable
+class UserVectors(ItemVectors[S], Protocol[S]):
+    """A stage that places users in the same space as its items."""
+
+    def user_vectors(self, state: S, request: Request) -> Floats32:
+        """Finite float32 [B, d], from the request's history; zeros for a row without one."""

@@ -75,6 +75,19 @@ def check_columns(who: str, columns: object, pool: Pool) -> None:
         _check_column(who, f"column {name!r}", values, pool)
 
 
+def check_vectors(who: str, vectors: object, items: int) -> None:
+    """Refuse vectors that `ItemVectors.item_vectors` does not allow, for `items` known items; raises ContractError."""
+    name = "item_vectors"
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
+        given = f"dtype {vectors.dtype}" if isinstance(vectors, np.ndarray) else _type(vectors)
+        raise ContractError(f"{who}: {name} is {given}; it must be a NumPy array of float32")
+    if vectors.ndim != 2 or len(vectors) != items:
+        raise ContractError(f"{who}: {name} has shape {vectors.shape}; it must have a row for each of {items} items")
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise ContractError(f"{who}: {name} of item {wrong[0]} has a value that is not finite")
+
+
 @contextmanager
 def guarded(who: str) -> Iterator[None]:
     """Calls of a plugin: what they raise names the stage.

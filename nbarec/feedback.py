@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from nbarec.params import Duration, check_params, param
 from nbarec.scopes import EventScope
 
 OTHER = "other"
+
+_TRANSFORMS: Mapping[str, Callable[[Floats64], Floats64]] = {
+    "none": lambda value: value,
+    "log1p": lambda value: np.sign(value) * np.log1p(np.abs(value)),
+    "sqrt": lambda value: np.sign(value) * np.sqrt(np.abs(value)),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,9 @@ class Decay:
 class Feedback:
     """The weight of an event, and how a pair's repeated events become one. In this order:
 
-    1. weight = weights[kind] x value; the value is the user's own number, 1 where no value column is mapped.
+    1. weight = weights[kind] x f(value); the value is the user's own number, 1 where no value column is mapped, and
+       f is the `transform`: sign(v) ln(1 + |v|) or sign(v) sqrt(|v|), which keep heavy tails such as play counts from
+       drowning the rest (Hu, Koren, Volinsky 2008, section 6, for the logarithm), or v itself.
     2. A positive weight becomes 0 where `success` definitely fails. Where it is unknown, as for a like that has no
        listened seconds, the weight stays; negative weights stay. In the rule, `weight` is the weight after step 1.
     3. weight = weight x 2 ** (-max(as_of - time, 0) / half_life): exponential decay.
@@ -43,6 +52,7 @@ class Feedback:
     """
 
     weights: Mapping[str, float] | None = param(None, doc="Weight of each kind of event; `other` for the rest.")
+    transform: Literal["none", "log1p", "sqrt"] = param("none", doc="What becomes of a value before it is weighed.")
     success: Expression | None = param(None, doc="Rule that an event must not fail to count as positive.")
     decay: Decay | None = param(None, doc="How fast events lose weight with age.")
     combine: Combine = param(Combine(), doc="How repeated events of a user and an item become one weight.")
@@ -58,7 +68,8 @@ class Feedback:
         success rule, DataError where a weight is too large.
         """
         clock = data.as_of if as_of is None else as_of
-        weight = self._kind_weights(data.events) * data.events.value.astype(np.float64)
+        value = _TRANSFORMS[self.transform](data.events.value.astype(np.float64))
+        weight = self._kind_weights(data.events) * value
         weight = self._after_success(weight, data, clock) * self._decay_factors(data.events, clock)
         events = replace(data.events, weight=_finite(weight, data), combine=self.combine)
         return replace(data, events=events, as_of=clock)

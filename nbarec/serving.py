@@ -11,7 +11,7 @@ import numpy as np
 
 from nbarec.arrays import Floats32, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.batch import Candidates, Pool, Request, StageTrace, merge
-from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, guarded
+from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, check_vectors, guarded
 from nbarec.expressions import Expression
 from nbarec.scopes import EventScope, RequestScope
 from nbarec.sparse import Csr
@@ -79,6 +79,7 @@ class Journey:
     def pool(self) -> Pool:
         """All proposals merged, with the features of every provider."""
         pool = merge(self.generated(), len(self.request), self.request.n_items)
+        pool = replace(pool, vectors={stage.id: self.vectors_of(stage) for stage in self.stages.giving_vectors})
         self.merged = np.diff(pool.indptr)
         for stage in self.stages.features:
 
@@ -90,6 +91,14 @@ class Journey:
             columns = self._timed(stage, "features", len(pool), provide)
             pool = replace(pool, features={**pool.features, **(columns or {})})
         return pool
+
+    def vectors_of(self, stage: GeneratorStage) -> Floats32:
+        """One generator's item vectors, with zeros for the items that came after its time: float32 [items, d]."""
+        with guarded(stage.who):
+            vectors = stage.component.item_vectors(self.states[stage.id])  # type: ignore[attr-defined]
+        check_vectors(stage.who, vectors, self.known_items[stage.id])
+        newer = self.request.n_items - len(vectors)
+        return frozen(np.pad(vectors, ((0, newer), (0, 0)))) if newer else frozen(vectors)
 
     def ranked(self, pool: Pool, until: str | None = None) -> Pool:
         """The pool under the rankers' scores, cut after each as it says; `until` is the last ranker to run."""

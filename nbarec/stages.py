@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from nbarec.components import CandidateGenerator, DataSource, FeatureProvider, PostFilter, Ranker
+from nbarec.components import CandidateGenerator, DataSource, FeatureProvider, ItemVectors, PostFilter, Ranker
 from nbarec.config import (
     CandidatesConfig,
     Config,
@@ -67,6 +67,12 @@ class Stages:
         """Every stage, in order."""
         return (*self.generators, *self.features, *self.rankers, *self.filters)
 
+    @property
+    def giving_vectors(self) -> tuple[GeneratorStage, ...]:
+        """The generators whose item vectors some stage reads."""
+        named = {name for stage in self.all() for name in stage.component.vectors_named()}
+        return tuple(stage for stage in self.generators if stage.id in named)
+
 
 @dataclass
 class Binder:
@@ -118,12 +124,18 @@ class Binder:
 
     def _check_names(self, stages: Stages) -> None:
         """Every generator that a stage's parameters name must be there."""
-        generators = [stage.id for stage in stages.generators]
+        generators = {stage.id: stage for stage in stages.generators}
         known = ", ".join(generators)
+        able = [name for name, stage in generators.items() if isinstance(stage.component, ItemVectors)]
         for stage in stages.all():
-            for name in dict.fromkeys(stage.component.generators_named()):
+            vectors = tuple(stage.component.vectors_named())
+            for name in dict.fromkeys((*stage.component.generators_named(), *vectors)):
                 if name not in generators:
                     message = f"{stage.id}: {name!r} is no candidate generator of this config; they are {known}"
+                    self.problems.append(Problem(message, stage.mark))
+                elif name in vectors and name not in able:
+                    others = f"those that have are {', '.join(able)}" if able else "als and nmf have, for example"
+                    message = f"{stage.id}: the generator {name!r} has no item vectors; {others}"
                     self.problems.append(Problem(message, stage.mark))
 
     def _find(self, kind: Kind, use: str, mark: Mark) -> Registered | None:
