@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 S = TypeVar("S")
+Read = TypeVar("Read", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -156,16 +157,16 @@ class Updatable(Protocol[S]):
 
 
 @runtime_checkable
-class ItemVectors(Protocol[S]):
+class ItemVectors(Protocol[Read]):
     """A stage with a vector for each item, which other stages may compare items by."""
 
-    def item_vectors(self, state: S) -> Floats32:
+    def item_vectors(self, state: Read) -> Floats32:
         """Finite float32 [items, d], a row for each item that the state knows."""
 
 
 @runtime_checkable
-class UserVectors(ItemVectors[S], Protocol[S]):
+class UserVectors(ItemVectors[Read], Protocol[Read]):
     """A stage that places users in the same space as its items."""
 
-    def user_vectors(self, state: S, request: Request) -> Floats32:
+    def user_vectors(self, state: Read, request: Request) -> Floats32:
         """Finite float32 [B, d], from the request's history; zeros for a row without one."""
