@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from nbarec.errors import ConfigError, Mark, Problem, in_order
+from nbarec.evaluation_config import EvaluateConfig
 from nbarec.expressions import Expression
 from nbarec.feedback import Feedback
 from nbarec.marked import ListNode, MapNode, Node, Scalar, from_python, read_file
@@ -127,16 +128,6 @@ class SlateConfig:
 
     k: int = param(10, ge=1, doc="Number of places.")
     fallback: StageRef | None = param(None, doc="The generator that fills places which would stay empty.")
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """What is held out, and what is measured."""
-
-    split: MapNode = param(doc="{use: last_fraction, fraction: 0.2}, or another split.")
-    metrics: tuple[str, ...] = param(doc="Names with places, such as ndcg@10.")
-    relevant: Expression | None = param(None, doc="Which held-out events count; those of weight above 0 if left out.")
-    repeats: bool = param(False, doc="Whether items count that the user already has in the training part.")
 
 
 StageConfig = CandidatesConfig | FeaturesConfig | RankConfig | FilterConfig

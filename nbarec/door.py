@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, frozen, hash_texts, row_pointers
+from nbarec.arrays import AnyArray, Ints32, Ints64, frozen, hash_texts, row_pointers
 from nbarec.batch import Request
 from nbarec.data import NO_KIND, Dataset
 from nbarec.errors import DataError
@@ -20,6 +20,22 @@ from nbarec.tables import Table
 ContextValue = str | float | int | bool
 Context = ContextValue | Sequence[ContextValue] | AnyArray
 """One value for all users, or one a user."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a call asks for besides its users: `k` places, `history` int64 (positions of items sent along), `context`
+    with a value a user, the moment `now`, and `left_out` int32 (positions of the items that must not be shown)."""
+
+    k: int
+    history: Ints64
+    context: Mapping[str, AnyArray]
+    now: int
+    left_out: Ints32
+
+    def rows(self, span: slice) -> Asked:
+        """The same for some of the users."""
+        return replace(self, context={name: values[span] for name, values in self.context.items()})
 
 
 @dataclass(frozen=True)
@@ -46,53 +62,73 @@ class Door:
             typical_value=float(np.median(value)) if len(value) else 1.0,
         )
 
-    def request(
+    def asked(
         self,
-        users: Sequence[TextOrNumber],
+        users: int,
         k: int,
-        *,
         history: Sequence[TextOrNumber] = (),
         context: Mapping[str, Context] | None = None,
         now: int | None = None,
-    ) -> Request:
-        """A request for these users. `history` is added to what is known of each of them.
+        among: Sequence[TextOrNumber] | None = None,
+    ) -> Asked:
+        """What is asked for this many users, in positions. Raises DataError for an item that the catalogue lacks, and
+        for a context that does not fit the users."""
+        left_out = np.empty(0, np.int32)
+        if among is not None:
+            left_out = np.delete(np.arange(len(self.data.items), dtype=np.int32), self._items_at(among, "among"))
+        return Asked(
+            k=k,
+            history=self._items_at(history, "history"),
+            context={name: spread(name, value, users) for name, value in (context or {}).items()},
+            now=self.data.as_of if now is None else now,
+            left_out=left_out,
+        )
 
-        Raises DataError where an item of `history` is not in the catalogue.
-        """
+    def request(self, users: Sequence[TextOrNumber], asked: Asked) -> Request:
+        """A request for these users; the history that was sent is added to what is known of each of them."""
         position = self.data.users.index(users)
-        clock = self.data.as_of if now is None else now
         known = self.data.events.take_rows(position)
-        past = join_events(known, self._told(history, len(users), clock)) if len(history) else known
+        past = join_events(known, self._told(asked, len(users))) if len(asked.history) else known
         return Request(
             user=frozen(position.astype(np.int32)),
             key=frozen(hash_texts(*encode_texts([str(user) for user in users]))),
             history=past,
-            excluded=Csr.empty(len(users), len(self.data.items)),
-            context={name: spread(name, value, len(users)) for name, value in (context or {}).items()},
+            excluded=_same_in_each_row(asked.left_out, len(users), len(self.data.items)),
+            context=asked.context,
             catalog=self.catalog,
             audience=self.audience.take(position),
-            now=frozen(np.full(len(users), clock, np.int64)),
-            k=k,
+            now=frozen(np.full(len(users), asked.now, np.int64)),
+            k=asked.k,
         )
 
-    def _told(self, history: Sequence[TextOrNumber], rows: int, now: int) -> Events:
+    def _items_at(self, items: Sequence[TextOrNumber], what: str) -> Ints64:
+        position = self.data.items.index(items)
+        if (position < 0).any():
+            stranger = items[int(np.flatnonzero(position < 0)[0])]
+            raise DataError(f"{what}: item {stranger!r} is not in the catalogue of {len(self.data.items):,} items")
+        return position
+
+    def _told(self, asked: Asked, rows: int) -> Events:
         """The request's own history as events of each row."""
-        item = self.data.items.index(history)
-        if (item < 0).any():
-            stranger = history[int(np.flatnonzero(item < 0)[0])]
-            raise DataError(f"history: item {stranger!r} is not in the catalogue of {len(self.data.items):,} items")
-        count = rows * len(history)
+        item = asked.history
+        count = rows * len(item)
         unknown = np.full(count, -1)
         return replace(
             self.data.events,
-            indptr=row_pointers(np.full(rows, len(history))),
+            indptr=row_pointers(np.full(rows, len(item))),
             item=frozen(np.tile(item, rows).astype(np.int32)),
             weight=frozen(np.full(count, self.typical_weight, np.float32)),
             value=frozen(np.full(count, self.typical_value, np.float32)),
-            time=frozen(np.full(count, now, np.int64)),
+            time=frozen(np.full(count, asked.now, np.int64)),
             kind=frozen(np.full(count, NO_KIND, np.int16)),
             columns={name: column.take(unknown) for name, column in self.data.events.columns.items()},
         )
+
+
+def _same_in_each_row(items: Ints32, rows: int, n_items: int) -> Csr:
+    """These items, ascending, in every row: (rows x items)."""
+    indptr = row_pointers(np.full(rows, len(items)))
+    return Csr(frozen(indptr), frozen(np.tile(items, rows)), frozen(np.ones(indptr[-1], np.float32)), (rows, n_items))
 
 
 def spread(name: str, value: Context, rows: int) -> AnyArray:

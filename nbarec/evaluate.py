@@ -6,6 +6,8 @@ import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -22,9 +24,13 @@ from nbarec.statistics import Interval, Resamples, mean_intervals, standard_inte
 
 USERS_IN_BATCH = 16_384
 
-Recommend = Callable[[np.ndarray, str | None], Slate]
-"""`recommend(users, stage)`: slates of users at positions int64 [B]; `stage` None is the whole pipeline, else the id
-of the generator or ranker whose own list is wanted."""
+
+class Recommend(Protocol):
+    """Who is measured."""
+
+    def __call__(self, users: np.ndarray, stage: str | None) -> Slate:
+        """Slates of users at positions int64 [B]; `stage` None is the whole pipeline, else the id of the generator or
+        ranker whose own list is wanted."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ def evaluate(
     data: Dataset,
     rng: np.random.Generator,
     *,
+    variants: Mapping[str, Callable[[np.ndarray], Slate]] | None = None,
     holdout: Sequence[str] = (),
     batch: int = USERS_IN_BATCH,
     resamples: int = 1000,
@@ -95,7 +102,8 @@ def evaluate(
 
     `users` int [U] are positions in `data`, which holds what the pipeline was fitted on; `truth` has a row for each
     user of `data`. Only users with a relevant item are asked for and measured. `recommend` is called once a list and
-    gives at least as many places as the largest k; metrics see `batch` users at a time.
+    gives at least as many places as the largest k; `variants` are further slates by name, such as those of other
+    settings. Metrics see `batch` users at a time.
     Raises ConfigError where no user has a relevant item, ContractError where slates or metric values have the wrong
     shape, ValueError without a metric.
     """
@@ -106,16 +114,21 @@ def evaluate(
     if not len(tested):
         raise ConfigError(f"none of {len(users):,} users has a relevant held-out item; hold out more or other events")
     run = _Run(truth.take_rows(tested), tuple(metrics), data, Resamples.draw(len(tested), rng, resamples), batch)
+    others = variants or {}
     lists: list[_Measured] = []
-    with track("evaluating", len(stages) + 1) as advance:
+    with track("evaluating", 1 + len(stages) + len(others)) as advance:
         # A step a list: each is measured and let go before the next is made.
         for stage in (None, *stages):
-            lists.append(run.measure(recommend(tested, stage), stage or WHOLE_PIPELINE))
+            lists.append(run.measure(partial(recommend, stage=stage), tested, stage or WHOLE_PIPELINE))
             advance(1)
-    slate, *others = run.reports(lists)
+        for name, served in others.items():
+            lists.append(run.measure(served, tested, name))
+            advance(1)
+    slate, *reports = run.reports(lists)
     return Evaluation(
         slate=slate,
-        stages=dict(zip(stages, others, strict=True)),
+        stages=dict(zip(stages, reports[: len(stages)], strict=True)),
+        variants=dict(zip(others, reports[len(stages) :], strict=True)),
         users=tuple(data.users.texts(tested)),
         skipped=len(users) - len(tested),
         holdout=tuple(holdout),
@@ -125,12 +138,13 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Measured:
-    """One list's values of each user, float64 [users, metrics], the figure of each metric, and the intervals of those
-    that are not means."""
+    """One list's values of each user, float64 [users, metrics], the figure of each metric, the intervals of those
+    that are not means, and how many seconds it took to make the list."""
 
     values: Floats64
     figures: Floats64
     intervals: Mapping[int, Interval]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -143,8 +157,11 @@ class _Run:
     resamples: Resamples
     batch: int
 
-    def measure(self, slate: Slate, source: str) -> _Measured:
+    def measure(self, served: Callable[[np.ndarray], Slate], tested: np.ndarray, source: str) -> _Measured:
         """Values, figures, and the intervals that need the slates themselves."""
+        start = time.perf_counter()
+        slate = served(tested)
+        seconds = time.perf_counter() - start
         needed = max(metric.k for metric in self.metrics)
         users, places = slate.item.shape
         if users != self.resamples.users or places < needed:
@@ -158,7 +175,7 @@ class _Run:
             figures[at] = metric.metric.aggregate(values[:, at], shown, self.data)
             if not metric.is_mean:
                 intervals[at] = self._interval(metric, values[:, at], shown, figures[at])
-        return _Measured(values, figures, intervals)
+        return _Measured(values, figures, intervals, seconds)
 
     def _values(self, slate: Slate) -> Floats64:
         """The metrics' values: float64 [users, metrics]."""
@@ -195,7 +212,7 @@ class _Run:
             undefined = int(np.isnan(measured.values[:, at]).sum())
             defined = len(measured.values) - undefined
             figures[metric.label] = Figure(float(measured.figures[at]), (low, high), defined, undefined)
-        return Report(figures, values)
+        return Report(figures, values, measured.seconds)
 
 
 def _checked(values: np.ndarray, metric: MetricAt, users: int) -> np.ndarray:

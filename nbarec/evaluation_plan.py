@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbarec.arrays import Bools
 from nbarec.batch import Slate
+from nbarec.cold_start import ColdStartRun
 from nbarec.config import Config
 from nbarec.data import Dataset
-from nbarec.errors import Mark, PluginError, Problem
+from nbarec.errors import ConfigError, Mark, PluginError, Problem
 from nbarec.evaluate import MetricAt, evaluate, parse_metric, relevant_items
+from nbarec.evaluation_config import ColdStart
 from nbarec.expressions import Expression
 from nbarec.joining import join_datasets, with_growth
-from nbarec.marked import MapNode, Scalar
+from nbarec.marked import MapNode, Scalar, to_plain
 from nbarec.model import Model
 from nbarec.params import build
-from nbarec.reports import Evaluation
+from nbarec.reports import ColdTable, Evaluation
 from nbarec.scopes import EventScope
 from nbarec.splits import SPLITS, Given, Holdout, Split, hold_out
 
@@ -26,18 +29,24 @@ if TYPE_CHECKING:
     from nbarec.pipeline import Pipeline
     from nbarec.stages import Binder
 
+Serve = Callable[[np.ndarray], Slate]
 SPLIT_STREAM, BOOTSTRAP_STREAM = 1, 2
+VARIED = ("candidates", "features", "rank", "filters", "slate")
+"""What a variant may change: the rest says what is measured, and must be the same for all."""
 """Random streams of an evaluation, apart from those of the stages."""
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """A split, the metrics, and which held-out events count."""
+    """A split, the metrics, which held-out events count, and what else is measured: `variants` of the config, each a
+    mapping of dotted paths to values, and cold starts by a metric of their own."""
 
     split: Split | Given
     metrics: tuple[MetricAt, ...]
     relevant: Expression | None
     repeats: bool
+    variants: Mapping[str, Mapping[str, object]]
+    cold_start: tuple[ColdStart, MetricAt] | None
 
     @classmethod
     def of(cls, config: Config, root: MapNode, binder: Binder) -> EvaluationPlan | None:
@@ -47,17 +56,18 @@ class EvaluationPlan:
             return None
         metrics = _metrics(asked.metrics, root, binder)
         split = _split(asked.split, binder.problems)
+        cold_start = _cold_start(asked.cold_start, root, binder)
+        variants = {name: _variant(name, node, binder.problems) for name, node in asked.variants.items()}
         if split is None or metrics is None:
             return None
-        return cls(split, metrics, asked.relevant, asked.repeats)
+        return cls(split, metrics, asked.relevant, asked.repeats, variants, cold_start)
 
     def run(self, pipeline: Pipeline, data: Dataset) -> tuple[Evaluation, Model]:
         """Hold out, fit on the rest and measure every list. The held-out events reach no stage."""
         holdout = self.held_out(pipeline, data)
         model = pipeline.fit(holdout.train)
-        truth = relevant_items(
-            holdout.test, self._relevant(pipeline, data, holdout), model.data.events, repeats=self.repeats
-        )
+        tested = replace(holdout.train.with_events(holdout.test), as_of=data.as_of)
+        truth = relevant_items(holdout.test, self._relevant(pipeline, tested), model.data.events, repeats=self.repeats)
         lists = [stage.id for stage in pipeline.stages.generators]
         lists += [stage.id for stage in pipeline.stages.rankers]
         width = max(metric.k for metric in self.metrics)
@@ -73,9 +83,39 @@ class EvaluationPlan:
             lists,
             model.data,
             np.random.default_rng([pipeline.config.seed, BOOTSTRAP_STREAM]),
+            variants=self._variants(pipeline, model, holdout.train, width),
             holdout=holdout.describe(),
         )
-        return evaluation, model
+        return replace(evaluation, cold_starts=self._cold_starts(pipeline, data)), model
+
+    def _variants(self, pipeline: Pipeline, model: Model, train: Dataset, k: int) -> Mapping[str, Serve]:
+        """How each variant serves users; a stage that the config has just so is not fitted again."""
+
+        def serving(other: Pipeline) -> Serve:
+            fitted = other.fit(train, like=model)
+            return lambda users: fitted.recommend(fitted.data.users.take(users), k=k)
+
+        return {name: serving(other) for name, other in self.varied(pipeline).items()}
+
+    def varied(self, pipeline: Pipeline) -> Mapping[str, Pipeline]:
+        """The pipeline of each variant. Raises ConfigError with every problem of every variant."""
+        found: dict[str, Pipeline] = {}
+        problems: list[Problem] = []
+        for name, values in self.variants.items():
+            try:
+                found[name] = pipeline.with_values({**values, "evaluate.variants": {}})
+            except ConfigError as error:
+                told = (replace(problem, message=f"variant {name!r}: {problem.message}") for problem in error.problems)
+                problems.extend(told)
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+    def _cold_starts(self, pipeline: Pipeline, data: Dataset) -> tuple[ColdTable, ...]:
+        if self.cold_start is None:
+            return ()
+        relevant = self._relevant(pipeline, data)
+        return ColdStartRun.of(pipeline, data, relevant, *self.cold_start).tables()
 
     def held_out(self, pipeline: Pipeline, data: Dataset) -> Holdout:
         """The training part and the held-out events."""
@@ -86,11 +126,10 @@ class EvaluationPlan:
             return Holdout(replace(joined, events=training, as_of=data.as_of), aligned.events, Given.name)
         return hold_out(data, self.split, np.random.default_rng([pipeline.config.seed, SPLIT_STREAM]))
 
-    def _relevant(self, pipeline: Pipeline, data: Dataset, holdout: Holdout) -> np.ndarray:
-        """Which held-out events count, by the weights that the feedback model gives them (decay changes no sign)."""
-        tested = holdout.train.with_events(holdout.test)
+    def _relevant(self, pipeline: Pipeline, data: Dataset) -> Bools:
+        """Which events count, by the weights that feedback gives them (decay changes no sign): bool [events]."""
         feedback = pipeline.section.feedback
-        weighted = tested if feedback is None else replace(feedback, decay=None).apply(tested, data.as_of)
+        weighted = data if feedback is None else replace(feedback, decay=None).apply(data)
         if self.relevant is None:
             return np.asarray(weighted.events.weight > 0)
         scope = EventScope(weighted.events, weighted.full_catalog(), weighted.full_audience(), data.as_of)
@@ -137,3 +176,24 @@ def _split(node: MapNode, problems: list[Problem]) -> Split | Given | None:
     rest = replace(node, entries={key: value for key, value in node.entries.items() if key != "use"})
     split: Split | Given | None = build(SPLITS[str(use.value)], rest, where=str(use.value), problems=problems)
     return split
+
+
+def _cold_start(asked: ColdStart | None, root: MapNode, binder: Binder) -> tuple[ColdStart, MetricAt] | None:
+    if asked is None:
+        return None
+    try:
+        return asked, parse_metric(asked.metric, _known_metrics(binder))
+    except ValueError as error:
+        node = root.entries.get("evaluate")
+        mark = node.key_marks.get("cold_start") if isinstance(node, MapNode) else None
+        binder.problems.append(Problem(f"evaluate.cold_start.metric: {error}", mark))
+        return None
+
+
+def _variant(name: str, node: MapNode, problems: list[Problem]) -> Mapping[str, object]:
+    """The values of a variant, of which each may stand only where it changes nothing of what is measured."""
+    for path in node.entries:
+        if path.split(".")[0] not in VARIED:
+            said = f"the variant {name!r} can't change {path!r}; it may change {', '.join(VARIED)}"
+            problems.append(Problem(said, node.key_marks[path]))
+    return {path: to_plain(value) for path, value in node.entries.items()}

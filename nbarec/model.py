@@ -11,12 +11,13 @@ import numpy as np
 
 from nbarec.batch import Request, Slate
 from nbarec.data import Dataset
-from nbarec.door import Context, Door, spread
+from nbarec.door import Asked, Context, Door
 from nbarec.errors import NbarecError
 from nbarec.executor import executor_of
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.serving import Journey
 from nbarec.slates import own_list, serve
+from nbarec.stages import AnyStage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,19 +65,23 @@ class Model:
         context: Mapping[str, Context] | None = None,
         stage: str | None = None,
         now: int | None = None,
+        among: Sequence[TextOrNumber] | None = None,
     ) -> Slate:
         """Slates for these users; unknown users are served too.
 
         `k`: places, the config's by default. `history`: item ids that count as just liked; without `users` they are
         an unknown user's whole history. `context`: one value for all, such as {"hour": 21}, or a list
         with one a user. `stage`: a generator's or ranker's own list instead of the whole pipeline. `now`: seconds
-        since 1970 UTC, the data's clock by default.
+        since 1970 UTC, the data's clock by default. `among`: the only items that may be shown; all by default.
+
+        Raises NbarecError for a stage that is not there, DataError for an item that the catalogue lacks.
         """
         if users is None:
             users = [ANONYMOUS]
         elif isinstance(users, str):
             raise NbarecError(f"users must be a list of ids; write [{users!r}]")
-        return reduce(Slate.plus, self.stream(users, k=k, history=history, context=context, stage=stage, now=now))
+        slates = self.stream(users, k=k, history=history, context=context, stage=stage, now=now, among=among)
+        return reduce(Slate.plus, slates)
 
     def stream(
         self,
@@ -87,30 +92,21 @@ class Model:
         context: Mapping[str, Context] | None = None,
         stage: str | None = None,
         now: int | None = None,
+        among: Sequence[TextOrNumber] | None = None,
     ) -> Iterator[Slate]:
         """The same, a batch of users at a time in their order: memory does not grow with the users."""
         # Checked here and not in the generator, so that a mistake is told before anything is written.
-        return self._batches(users, self._places(k, stage), history, context or {}, stage, now)
+        asked = self.door.asked(len(users), self._places(k, stage), history, context, now, among)
+        return self._batches(users, asked, stage)
 
-    def _batches(
-        self,
-        users: Sequence[TextOrNumber] | Ids,
-        places: int,
-        history: Sequence[TextOrNumber],
-        context: Mapping[str, Context],
-        stage: str | None,
-        now: int | None,
-    ) -> Iterator[Slate]:
+    def _batches(self, users: Sequence[TextOrNumber] | Ids, asked: Asked, stage: str | None) -> Iterator[Slate]:
         size = self.batch_size()
         spans = (slice(at, at + size) for at in range(0, max(len(users), 1), size))
-        told = {name: spread(name, value, len(users)) for name, value in context.items()}
         fallback = self.pipeline.config.slate.fallback
 
         def one(span: slice, _shared: object) -> tuple[Journey, Slate]:
             batch = users[span]
-            here = {name: values[span] for name, values in told.items()}
-            request = self.door.request(batch, places, history=history, context=here, now=now)
-            journey = self._journey(request)
+            journey = self._journey(self.door.request(batch, asked.rows(span)))
             if stage is not None:
                 return journey, own_list(journey, batch, self.data.items, stage)
             return journey, serve(journey, batch, self.data.items, fallback)
@@ -131,6 +127,14 @@ class Model:
         columns = len(stages.generators) + len(stages.features) + len(stages.rankers)
         bytes_a_user = max(8 * len(self.data.items), width * (16 + 8 * columns), 1)
         return int(np.clip(self.pipeline.config.engine.memory // BATCH_SHARE // bytes_a_user, 1, MOST_USERS))
+
+    def fitted_alike(self, stage: AnyStage) -> Fitted | None:
+        """What the stage of that id learnt here, if it has the same component, parameters and history; else None."""
+        own = next((one for one in self.pipeline.stages.all() if one.id == stage.id), None)
+        if own is None or own.component != stage.component:
+            return None
+        same = getattr(own.settings, "history", None) == getattr(stage.settings, "history", None)
+        return self.fitted[stage.id] if same else None
 
     def check(self) -> None:
         """Serve nobody, once through every stage: an expression with a name that does not exist is found now."""

@@ -69,7 +69,10 @@ class Pipeline:
         binder.check()
         if section is None:
             raise ConfigError("data needs a source")  # `read_config` has said so: then `check` has raised
-        return cls(config, section, root, stages, source, plan, binder.registry)
+        pipeline = cls(config, section, root, stages, source, plan, binder.registry)
+        if plan is not None:
+            plan.varied(pipeline)  # so that a mistake in a variant is told now, like any other
+        return pipeline
 
     @property
     def text(self) -> str:
@@ -107,9 +110,15 @@ class Pipeline:
         told = (FileReport(f"as_of {self.config.as_of}", "event", len(kept), later),) if later else ()
         return replace(data, events=kept, as_of=clock, files=(*data.files, *told))
 
-    def fit(self, data: Dataset | None = None) -> Model:
+    def with_values(self, overrides: Mapping[str, object]) -> Pipeline:
+        """The pipeline with other values at dotted paths. Raises ConfigError with every problem."""
+        problems: list[Problem] = []
+        return self._bound(read_config(self.root, overrides, problems), problems)
+
+    def fit(self, data: Dataset | None = None, like: Model | None = None) -> Model:
         """Learn every stage from `data` (or what the data source loads), weighted by the feedback model.
 
+        Stages that stand in `like`, a model of the same data, with the same settings are taken from there.
         Raises ConfigError, DataError or ContractError naming the stage.
         """
         weighted = self.weighted(self.load() if data is None else data)
@@ -118,16 +127,20 @@ class Pipeline:
         with track("fitting", len(stages)) as advance:
             # A step a stage: each is told of when it is done.
             for stage in stages:
-                start = time.perf_counter()
-                with guarded(stage.who):
-                    state = stage.component.fit(stage_data(stage, weighted), self.stage_rng(stage.id))
-                seconds = time.perf_counter() - start
-                fitted[stage.id] = Fitted(state, len(weighted.items), seconds)
-                self.tell("nbarec_after_fit", stage=stage.id, state=state, seconds=seconds)
+                fitted[stage.id] = (like and like.fitted_alike(stage)) or self._fitted(stage, weighted)
                 advance(1)
         model = Model(self, weighted, fitted)
         model.check()
         return model
+
+    def _fitted(self, stage: AnyStage, data: Dataset) -> Fitted:
+        """What one stage learns from weighted data; plugins are told of it."""
+        start = time.perf_counter()
+        with guarded(stage.who):
+            state = stage.component.fit(stage_data(stage, data), self.stage_rng(stage.id))
+        seconds = time.perf_counter() - start
+        self.tell("nbarec_after_fit", stage=stage.id, state=state, seconds=seconds)
+        return Fitted(state, len(data.items), seconds)
 
     def stage_rng(self, stage: str) -> np.random.Generator:
         """The random numbers of one stage: the same whatever other stages there are."""

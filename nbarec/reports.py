@@ -9,7 +9,7 @@ import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -45,17 +45,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """One list, measured: `figures` by `name@k`, and the `values` of each user, float64 [users], NaN undefined."""
+    """One list, measured: `figures` by `name@k`, the `values` of each user, float64 [users], NaN undefined, and how
+    many `seconds` it took to make the list."""
 
     figures: Mapping[str, Figure]
     values: Mapping[str, Floats64]
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The whole pipeline's slates (`slate`) and each stage's own lists (`stages`, by id) against held-out events.
 
-    `users` are the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
+    `variants` are the slates of other settings, by name; `cold_starts` tells of new users and of new items. `users` are
+    the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
     without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took.
     """
 
@@ -65,6 +68,8 @@ class Evaluation:
     skipped: int
     holdout: tuple[str, ...]
     seconds: float
+    variants: Mapping[str, Report] = field(default_factory=dict)
+    cold_starts: tuple[ColdTable, ...] = ()
 
     @property
     def metrics(self) -> Mapping[str, Figure]:
@@ -73,12 +78,17 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON, without the seconds: the same evaluation gives the same file."""
-        return {
+        plain: dict[str, Any] = {
             "metrics": _figures(self.slate),
             "stages": {stage: {"metrics": _figures(report)} for stage, report in self.stages.items()},
             "users": {"evaluated": len(self.users), "without_relevant_item": self.skipped},
             "holdout": list(self.holdout),
         }
+        if self.variants:
+            plain["variants"] = {name: {"metrics": _figures(report)} for name, report in self.variants.items()}
+        for table in self.cold_starts:
+            plain[f"cold_{table.what}"] = [row.to_json() for row in table.rows]
+        return plain
 
     def write(self, figures: Path) -> tuple[Path, Path]:
         """Write the figures, as JSON, and each user's values beside them: for `evaluation.json` that is
@@ -109,8 +119,59 @@ class Evaluation:
         half of its interval."""
         header = ["stage", *self.metrics]
         reports = chain(self.stages.items(), [(WHOLE_PIPELINE, self.slate)])
-        lines = [[name, *(str(report.figures[label]) for label in self.metrics)] for name, report in reports]
-        return [header, *lines]
+        return [header, *([name, *self._cells(report)] for name, report in reports)]
+
+    def variant_rows(self) -> list[list[str]]:
+        """A header, a line for the config as it stands and one a variant, the last column the time to serve a user."""
+        header = ["variant", *self.metrics, "ms a user"]
+        reports = chain([("as configured", self.slate)], self.variants.items())
+        return [header, *([name, *self._cells(report), self._milliseconds(report)] for name, report in reports)]
+
+    def _cells(self, report: Report) -> list[str]:
+        return [str(report.figures[label]) for label in self.metrics]
+
+    def _milliseconds(self, report: Report) -> str:
+        return f"{1000 * report.seconds / max(len(self.users), 1):.3f}"
+
+
+@dataclass(frozen=True)
+class ColdRow:
+    """Every list where `events` events are known of what is new; `best` is the best single generator, `ranked` the
+    last ranker, and `lead` by how much it is ahead of the best, with the 95% interval of the users' differences."""
+
+    events: int
+    evaluation: Evaluation
+    best: str
+    ranked: str
+    lead: float
+    ci95: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        lead = {"mean": _number(self.lead), "ci95": [_number(bound) for bound in self.ci95]}
+        told = {"events": self.events, "best": self.best, "ranked": self.ranked, "lead": lead}
+        return {**told, **self.evaluation.to_json()}
+
+
+@dataclass(frozen=True)
+class ColdTable:
+    """Quality by how many events are known, of new `what`: users or items."""
+
+    what: str
+    metric: str
+    rows: tuple[ColdRow, ...]
+
+    def lines(self) -> list[list[str]]:
+        """A header and a line a number of events: every list's figure, and the last ranker's lead over the best."""
+        first = self.rows[0]
+        lists = [*first.evaluation.stages, WHOLE_PIPELINE]
+        return [["events", *lists, f"{first.ranked} - best"], *(self._line(row) for row in self.rows)]
+
+    def _line(self, row: ColdRow) -> list[str]:
+        reports = (*row.evaluation.stages.values(), row.evaluation.slate)
+        figures = [str(report.figures[self.metric]) for report in reports]
+        low, high = row.ci95
+        return [str(row.events), *figures, f"{row.lead:+.4f} ±{(high - low) / 2:.3f} ({row.best})"]
 
 
 @contextlib.contextmanager

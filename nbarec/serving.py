@@ -161,6 +161,9 @@ def stage_request(request: Request, stage: GeneratorStage) -> Request:
     history, exclude = stage.settings.history, stage.settings.exclude
     left_out = request.history.weight > 0 if exclude is None else holds(exclude, scope)
     row, item = request.history.row[left_out], request.history.item[left_out]
+    if request.excluded.nnz:  # what the call itself leaves out
+        row = np.append(row, request.excluded.row_of)
+        item = np.append(item, request.excluded.indices)
     excluded = Csr.from_pairs(row, item, None, (len(request), request.n_items))
     counted = request.history if history is None else request.history.where(holds(history, scope))
     return replace(request, history=counted, excluded=excluded)

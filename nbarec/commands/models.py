@@ -43,6 +43,7 @@ FORMATS: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
     metavar="ITEM,...",
     help="Items just liked: by a new user, or besides what is known; an id with a comma in quotes.",
 )
+@click.option("--among", metavar="ITEM,...", help="The only items that may be shown; all if left out.")
 @click.option("-k", type=click.IntRange(min=1), help="Places of the slate; the config's if left out.")
 @click.option("--stage", metavar="ID", help="One generator's or ranker's own list instead of the slate.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="table, or as --output ends.")
@@ -54,6 +55,7 @@ def recommend(
     file: Path | None,
     everybody: bool,
     history: str | None,
+    among: str | None,
     k: int | None,
     stage: str | None,
     form: Format | None,
@@ -77,14 +79,18 @@ def recommend(
     loaded = load_model(model)
     _warn_of_unread(context, loaded.pipeline.text)
     asked = loaded.data.users if everybody else _listed(file) if file else users or (ANONYMOUS,)
-    items = next(csv.reader([history or ""]), [])
-    slates = loaded.stream(asked, k=k, history=items, context=context, stage=stage)
+    only = None if among is None else _items(among)
+    slates = loaded.stream(asked, k=k, history=_items(history or ""), context=context, stage=stage, among=only)
     chosen = form or (FORMATS.get(output.suffix, "table") if output else "table")
     with progress(), _opened(output) as opened:
         # A bar and a table would share the terminal.
         written = write_slates(watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data)
     if output:
         click.echo(f"{written:,} users written to {output}", err=True)
+
+
+def _items(listed: str) -> list[str]:
+    return next(csv.reader([listed]), [])
 
 
 def _warn_of_unread(context: Mapping[str, object], config: str) -> None:

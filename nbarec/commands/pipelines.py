@@ -173,6 +173,19 @@ def _show_evaluation(found: Mapping[str, Evaluation]) -> None:
         tables.setdefault(tuple(header), []).extend(titled)
     for columns, lines in tables.items():  # one table, unless the configs ask for different metrics
         show_table([columns, *lines])
+    for config, evaluation in found.items():
+        _show_more(f" of {config}" if config else "", evaluation)
+
+
+def _show_more(whose: str, evaluation: Evaluation) -> None:
+    """The variants of a config, and its cold starts."""
+    if evaluation.variants:
+        heading(f"Variants{whose}: the whole slate")
+        show_table(evaluation.variant_rows())
+    for table in evaluation.cold_starts:
+        measured = len(table.rows[0].evaluation.users)
+        heading(f"New {table.what}{whose}: {table.metric} by how many events are known ({measured:,} users)")
+        show_table(table.lines())
 
 
 @click.command()

@@ -79,12 +79,22 @@ class _TableFile(_Group):
 
 
 @dataclass(frozen=True)
+class TagNames(_Group):
+    """A file that says what tags are called: a row a tag."""
+
+    path: Path = param(doc="The file, relative to the working directory.")
+    id: str = param(doc="The column of tags as the long form writes them.")
+    name: str = param(doc="The column with what people call them.")
+
+
+@dataclass(frozen=True)
 class ItemTags(_Group):
     """A file in long form: a row for each pair of an item and a tag."""
 
     path: Path = param(doc="The file, relative to the working directory.")
     item: str = param(doc="The column of item ids.")
     value: str = param(doc="The column of tags.")
+    names: TagNames | None = param(None, doc="What the tags are called, where their column holds numbers.")
 
     @property
     def key(self) -> str:
@@ -99,6 +109,7 @@ class UserTags(_Group):
     path: Path = param(doc="The file, relative to the working directory.")
     user: str = param(doc="The column of user ids.")
     value: str = param(doc="The column of tags.")
+    names: TagNames | None = param(None, doc="What the tags are called, where their column holds numbers.")
 
     @property
     def key(self) -> str:

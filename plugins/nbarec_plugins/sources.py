@@ -23,8 +23,16 @@ from nbarec.ids import Ids
 from nbarec.tables import CategoryColumn
 from nbarec_plugins.cells import CellReader, Moments, Numbers, Texts
 from nbarec_plugins.readers import Delimited, JsonLines, RowFormat
-from nbarec_plugins.source_params import EventsFile, ItemsFile, UsersFile, column_readers
-from nbarec_plugins.tables_in import AttributeTable, TagPairs, read_rows
+from nbarec_plugins.source_params import (
+    EventsFile,
+    ItemsFile,
+    ItemTags,
+    TagNames,
+    UsersFile,
+    UserTags,
+    column_readers,
+)
+from nbarec_plugins.tables_in import AttributeTable, TagPairs, TagsCalled, read_rows
 
 MOST_KINDS = int(np.iinfo(np.int16).max)
 
@@ -82,12 +90,19 @@ class TextSource(DataSource):
             columns = {"name": Texts(file.name), **columns}
         ids = Texts(file.id, required=True, unique=True)
         report = self._read(file.path, [*columns.values(), ids], what)
-        long = {name: self._pairs(tags.path, tags.key, tags.value) for name, tags in file.long.items()}
+        long = {name: self._pairs(tags) for name, tags in file.long.items()}
         return AttributeTable(ids.names(), columns, long, (report,))
 
-    def _pairs(self, path: Path, key: str, value: str) -> TagPairs:
-        ids, tags = Texts(key, required=True), Texts(value)
-        return TagPairs(ids, tags, self._read(path, [ids, tags], "tag"))
+    def _pairs(self, file: ItemTags | UserTags) -> TagPairs:
+        ids, tags = Texts(file.key, required=True), Texts(file.value)
+        report = self._read(file.path, [ids, tags], "tag")
+        return TagPairs(ids, tags, report, None if file.names is None else self._called(file.names))
+
+    def _called(self, file: TagNames) -> TagsCalled:
+        tags, names = Texts(file.id, required=True, unique=True), Texts(file.name)
+        report = self._read(file.path, [names, tags], "name")
+        written = names.names()
+        return TagsCalled({tag: written[code] for tag, code in zip(tags.names(), names.codes(), strict=True)}, report)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbarec.arrays import Ints64
+from nbarec.arrays import Bools, Ints64
 from nbarec.data import FileReport
 from nbarec.errors import DataError
 from nbarec.ids import Ids
@@ -110,23 +111,47 @@ def _without_bad(block: Block, readers: Sequence[CellReader]) -> tuple[tuple[Seq
 
 
 @dataclass(frozen=True)
+class TagsCalled:
+    """What tags are called, and what became of the file that says so."""
+
+    names: Mapping[str, str]
+    report: FileReport
+
+    def applied(self, tags: Sequence[str]) -> tuple[list[str], Ints64, FileReport]:
+        """The distinct names, which of them each tag has, and the report. A tag without a name keeps its own."""
+        called = [self.names.get(tag, "") or tag for tag in tags]
+        distinct = {name: at for at, name in enumerate(dict.fromkeys(called))}
+        nameless = sum(tag not in self.names for tag in tags)
+        note = f"{nameless:,} tags have no name here: they keep their own"
+        report = with_note(self.report, note) if nameless else self.report
+        return list(distinct), np.array([distinct[name] for name in called], np.int64), report
+
+
+@dataclass(frozen=True)
 class TagPairs:
-    """A file in long form: the ids' and the tags' cells, and what became of the file."""
+    """A file in long form: the ids' and the tags' cells, what became of the file, and what the tags are called."""
 
     ids: Texts
     tags: Texts
     report: FileReport
+    called: TagsCalled | None = None
 
-    def column(self, ids: Ids) -> tuple[TagsColumn, FileReport]:
-        """The tags of each id; the report says what could not be joined."""
+    def column(self, ids: Ids) -> tuple[TagsColumn, tuple[FileReport, ...]]:
+        """The tags of each id; the reports say what could not be joined."""
         position = ids.index(self.ids.names())[self.ids.codes()]
         known = position >= 0
-        column = tags_column(position[known], self.tags.codes()[known], self.tags.names(), len(ids))
+        tag, report = self.tags.codes()[known], self._noted(known)
+        if self.called is None:
+            return tags_column(position[known], tag, self.tags.names(), len(ids)), (report,)
+        names, place, about_names = self.called.applied(self.tags.names())
+        return tags_column(position[known], place[tag], names, len(ids)), (report, about_names)
+
+    def _noted(self, known: Bools) -> FileReport:
         if known.all():
-            return column, self.report
+            return self.report
         strange = len(np.unique(self.ids.codes()[~known]))
         note = f"{(~known).sum():,} rows are of {strange:,} ids that no other file has: not used"
-        return column, with_note(self.report, note)
+        return with_note(self.report, note)
 
 
 @dataclass(frozen=True)
@@ -146,7 +171,7 @@ class AttributeTable:
         joined = {name: pairs.column(ids) for name, pairs in self.long.items()}
         columns = {**own.columns, **{name: column for name, (column, _) in joined.items()}}
         reports = self._reports(row)
-        return Table(len(ids), columns), (*reports, *(report for _, report in joined.values()))
+        return Table(len(ids), columns), (*reports, *chain.from_iterable(told for _, told in joined.values()))
 
     def _reports(self, row: Ints64) -> tuple[FileReport, ...]:
         absent = int((row < 0).sum())

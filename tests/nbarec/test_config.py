@@ -158,7 +158,7 @@ def test_the_clock_of_the_config_is_the_clock_of_requests() -> None:
     text = SMALL.replace("rank: [", "as_of: 2025-08-01T00:00:00Z\nrank: [")
     model = Pipeline.from_text(text).fit()
     assert model.data.as_of == 1_754_006_400
-    assert model.door.request(["U1"], 3).now.tolist() == [1_754_006_400]
+    assert model.door.request(["U1"], model.door.asked(1, 3)).now.tolist() == [1_754_006_400]
 
 
 def test_the_text_of_a_pipeline_gives_the_same_pipeline() -> None:

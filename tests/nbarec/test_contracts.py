@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbarec.batch import Candidates, Pool, Request
-from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection
+from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, check_vectors
 from nbarec.errors import ContractError
 from nbarec.testing.worlds import candidates_of, pool_of, request_for, tiny_world
 
@@ -231,3 +231,22 @@ class TestColumns:
     )
     def test_each_fault_is_named(self, columns: object, fault: str) -> None:
         assert refused(lambda: check_columns(WHO, columns, pool())) == fault
+
+
+def test_item_vectors_that_are_right_pass() -> None:
+    check_vectors(WHO, np.zeros((3, 2), np.float32), 3)
+    check_vectors(WHO, np.zeros((0, 0), np.float32), 0)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (None, "item_vectors is None; it must be a NumPy array of float32"),
+        (np.zeros((3, 2)), "item_vectors is dtype float64; it must be a NumPy array of float32"),
+        (f32([1, 2, 3]), "item_vectors has shape (3,); it must have a row for each of 3 items"),
+        (np.zeros((2, 2), np.float32), "item_vectors has shape (2, 2); it must have a row for each of 3 items"),
+        (f32([[1], [np.nan], [2]]), "item_vectors of item 1 has a value that is not finite"),
+    ],
+)
+def test_wrong_item_vectors_are_named(vectors: object, said: str) -> None:
+    assert refused(lambda: check_vectors(WHO, vectors, 3)) == said

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
+from nbarec.batch import Request
 from nbarec.data import Dataset
 from nbarec.door import Door
 from nbarec.errors import DataError
+from nbarec.ids import TextOrNumber
 from nbarec.testing.worlds import NOON, tiny_world
 
 
@@ -16,8 +21,12 @@ def door() -> Door:
     return Door.of(tiny_world())
 
 
+def asked(door: Door, users: Sequence[TextOrNumber], k: int, **told: Any) -> Request:
+    return door.request(users, door.asked(len(users), k, **told))
+
+
 def test_users_become_positions_and_strangers_minus_one(door: Door) -> None:
-    request = door.request(["chloe", "nobody", "anna", "chloe"], 3)
+    request = asked(door, ["chloe", "nobody", "anna", "chloe"], 3)
     assert request.user.dtype == np.int32
     assert request.user.tolist() == [2, -1, 0, 2]
     assert request.history.counts.tolist() == [3, 0, 3, 3]
@@ -27,20 +36,20 @@ def test_users_become_positions_and_strangers_minus_one(door: Door) -> None:
 
 
 def test_a_key_belongs_to_an_id_and_not_to_a_place(door: Door) -> None:
-    keys = door.request(["chloe", "nobody", "anna"], 3).key
-    again = door.request(["anna", "chloe"], 3).key
+    keys = asked(door, ["chloe", "nobody", "anna"], 3).key
+    again = asked(door, ["anna", "chloe"], 3).key
     assert keys[[2, 0]].tolist() == again.tolist()
     assert len(set(keys.tolist())) == 3
 
 
 def test_numbers_and_their_texts_are_the_same_user() -> None:
     door = Door.of(Dataset.from_arrays([7, 8], ["a", "b"]))
-    assert door.request([7, 9], 1).user.tolist() == [0, -1]
-    assert door.request([7], 1).key.tolist() == door.request(["7"], 1).key.tolist()
+    assert asked(door, [7, 9], 1).user.tolist() == [0, -1]
+    assert asked(door, [7], 1).key.tolist() == asked(door, ["7"], 1).key.tolist()
 
 
 def test_a_told_history_counts_as_just_now_and_as_much_as_is_typical(door: Door) -> None:
-    request = door.request(["ben", "nobody"], 3, history=["s6", "s0", "s6"], now=NOON + 60)
+    request = asked(door, ["ben", "nobody"], 3, history=["s6", "s0", "s6"], now=NOON + 60)
     history = request.history
     assert history.counts.tolist() == [5, 3]
     assert history.item.tolist() == [3, 4, 6, 0, 6, 6, 0, 6]  # ben's own events come first, and repeats are kept
@@ -54,7 +63,7 @@ def test_a_told_history_counts_as_just_now_and_as_much_as_is_typical(door: Door)
 
 def test_an_item_of_the_history_that_nobody_knows_is_refused(door: Door) -> None:
     with pytest.raises(DataError, match="history: item 's9' is not in the catalogue of 8 items"):
-        door.request(["ben"], 3, history=["s1", "s9", "s10"])
+        asked(door, ["ben"], 3, history=["s1", "s9", "s10"])
 
 
 def test_data_without_a_liked_event_have_a_typical_weight_all_the_same() -> None:
@@ -63,14 +72,14 @@ def test_data_without_a_liked_event_have_a_typical_weight_all_the_same() -> None
 
 
 def test_context_is_repeated_for_each_user(door: Door) -> None:
-    request = door.request(["ben", "anna"], 3, context={"hour": 21, "device": "car", "party": True})
+    request = asked(door, ["ben", "anna"], 3, context={"hour": 21, "device": "car", "party": True})
     assert request.context["hour"].tolist() == [21.0, 21.0]
     assert request.context["device"].tolist() == ["car", "car"]
     assert request.context["party"].tolist() == [1.0, 1.0]
 
 
 def test_tables_come_with_ids_and_the_items_event_counts(door: Door) -> None:
-    request = door.request(["dan", "nobody"], 3)
+    request = asked(door, ["dan", "nobody"], 3)
     assert request.n_items == 8
     assert request.catalog.columns["events"].values.tolist() == [3, 1, 1, 1, 1, 1, 0, 1]  # type: ignore[union-attr]
     assert request.catalog.labels("id", [2]) == ["s2"]
@@ -79,7 +88,7 @@ def test_tables_come_with_ids_and_the_items_event_counts(door: Door) -> None:
 
 
 def test_a_request_for_nobody_is_empty(door: Door) -> None:
-    request = door.request([], 3, history=["s1"], context={"hour": 3})
+    request = asked(door, [], 3, history=["s1"], context={"hour": 3})
     assert len(request) == 0
     assert len(request.history) == 0
     assert request.audience.rows == 0

@@ -158,3 +158,53 @@ def test_a_wrong_evaluation_is_told_with_its_line(old: str, new: str, said: str)
 
 def test_a_pipeline_without_evaluate_has_no_plan() -> None:
     assert Pipeline.from_text(TEXT.split("evaluate")[0]).plan is None
+
+
+VARIED = TEXT.replace(
+    "metrics:", "variants: {one place: {slate.k: 1}, by users: {candidates.popular.with.count: users}}, metrics:"
+)
+
+
+def test_variants_are_measured_beside_the_config_over_the_same_users() -> None:
+    evaluation = evaluated(VARIED, shop())
+    alone = evaluated(TEXT.replace("popularity, k: 10", "popularity, k: 10, with: {count: users}"), shop())
+    assert list(evaluation.variants) == ["one place", "by users"]
+    by_users = evaluation.variants["by users"]
+    assert by_users.figures.keys() == evaluation.metrics.keys()
+    for label, values in alone.slate.values.items():
+        np.testing.assert_array_equal(by_users.values[label], values)
+    header, configured, *others = evaluation.variant_rows()
+    assert (header[0], configured[0], [row[0] for row in others]) == (
+        "variant",
+        "as configured",
+        ["one place", "by users"],
+    )
+    assert header[-1] == "ms a user"
+    assert float(configured[-1]) > 0
+    assert set(evaluation.to_json()["variants"]) == {"one place", "by users"}
+
+
+def test_a_stage_that_a_variant_leaves_as_it_is_is_not_fitted_again() -> None:
+    pipeline = Pipeline.from_text(VARIED)
+    model = pipeline.fit(shop())
+    assert pipeline.plan is not None
+    varied = pipeline.plan.varied(pipeline)
+    again = varied["one place"].fit(shop(), like=model)
+    assert again.fitted["popular"] is model.fitted["popular"]
+    assert varied["by users"].fit(shop(), like=model).fitted["popular"] is not model.fitted["popular"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ("{data.users: 3}", "the variant 'odd' can't change 'data.users'; it may change candidates, features"),
+        (
+            "{candidates.popular.with.cout: users}",
+            "variant 'odd': popularity has no parameter 'cout'; did you mean 'count'",
+        ),
+        ("{filters.popular.k: 3}", "variant 'odd': "),
+    ],
+)
+def test_a_wrong_variant_is_told_before_any_data_are_read(variant: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Pipeline.from_text(TEXT.replace("metrics:", f"variants: {{odd: {variant}}}, metrics:"))

@@ -260,3 +260,19 @@ def test_a_wrong_parameter_is_told(text: str, part: str) -> None:
     assert made is None
     assert part in "\n".join(problems)
     assert problems[0].startswith("music.yaml:1:")
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [("none", [8.0, -8.0, 0.0]), ("log1p", [np.log(9), -np.log(9), 0.0]), ("sqrt", [8**0.5, -(8**0.5), 0.0])],
+)
+def test_values_are_transformed_before_they_are_weighed(transform: Any, expected: list[float]) -> None:
+    rows = [event(value=value, item=at) for at, value in enumerate((8, -8, 0))]
+    assert weights(Feedback(transform=transform), *rows) == pytest.approx(expected)
+    doubled = weights(Feedback(weights={"play": 2}, transform=transform), *rows)
+    assert doubled == pytest.approx([2 * value for value in expected])
+
+
+def test_a_kind_that_weighs_less_than_nothing_stays_so_after_the_transform() -> None:
+    feedback = Feedback(weights={"play": 1, "skip": -0.5}, transform="log1p")
+    assert weights(feedback, event(kind="skip", value=np.e - 1)) == pytest.approx([-0.5])

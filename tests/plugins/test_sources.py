@@ -178,6 +178,18 @@ def test_users_may_have_tags_in_long_form(tmp_path: Path) -> None:
     assert column(data.audience, "likes") == ["jazz", "rock"]
 
 
+def test_tags_in_numbers_get_the_names_that_a_file_gives_them(tmp_path: Path) -> None:
+    plays, songs = write(tmp_path, "plays.csv", PLAYS), write(tmp_path, "songs.csv", "id\nS1\nS2\nS3\n")
+    tags = write(tmp_path, "tags.csv", "song,tag\nS1,7\nS1,8\nS2,9\nS3,10\n")
+    called = write(tmp_path, "names.csv", "tag,called\n7,jazz\n8,jazz\n9,\n11,never used\n")
+    names = {"path": called, "id": "tag", "name": "called"}
+    long = {"tags": {"path": tags, "item": "song", "value": "tag", "names": names}}
+    data = events_source(plays, items={"path": songs, "id": "id", "long": long}).load()
+    assert column(data.catalog, "tags") == ["jazz", "9", "10"]
+    assert data.files[-1].what == "name"
+    assert data.files[-1].notes[-1] == "1 tags have no name here: they keep their own"
+
+
 @pytest.mark.parametrize("name", ["plays.csv", "plays.csv.gz", "PLAYS.CSV.GZ"])
 @pytest.mark.parametrize("change", ["", "bom", "\r\n", "\r", "blank lines", "no last line end"])
 def test_ways_to_write_the_same_file(tmp_path: Path, name: str, change: str) -> None:
