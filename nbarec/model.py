@@ -17,7 +17,7 @@ from nbarec.executor import executor_of
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.serving import Journey
 from nbarec.slates import own_list, serve
-from nbarec.stages import AnyStage
+from nbarec.stages import AnyStage, Fitted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,15 +32,6 @@ MOST_USERS = 4096
 
 ANONYMOUS = "-"
 """The user id of a request that brings a history and no user."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What one stage learnt: its `state`, how many items the catalogue had then, and how long it took."""
-
-    state: object
-    n_items: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -168,10 +159,7 @@ class Model:
         return places
 
     def _journey(self, request: Request) -> Journey:
-        states = {stage: fitted.state for stage, fitted in self.fitted.items()}
-        items = {stage: fitted.n_items for stage, fitted in self.fitted.items()}
-
         def told(stage: str, error: Exception) -> None:
             self.pipeline.tell("nbarec_on_error", stage=stage, error=error)
 
-        return Journey(self.pipeline.stages, states, items, request, told)
+        return Journey(self.pipeline.stages, self.fitted, request, told)

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from nbarec.components import DataSource
+from nbarec.components import DataSource, NoState
 from nbarec.config import Config, DataSection, Read, read_config
 from nbarec.contracts import guarded
 from nbarec.data import Dataset, FileReport
-from nbarec.errors import ConfigError, PluginError, Problem
+from nbarec.errors import ConfigError, NbarecError, PluginError, Problem
 from nbarec.evaluation_plan import EvaluationPlan
 from nbarec.marked import MapNode, dump, read_text
-from nbarec.model import Fitted, Model
+from nbarec.model import Model
 from nbarec.plugins import Registry, registry
 from nbarec.progress import track
 from nbarec.scopes import EventScope
 from nbarec.serving import holds
-from nbarec.stages import AnyStage, Binder, Stages
+from nbarec.stages import AnyStage, Binder, Fitted, Stages
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,14 @@ class Pipeline:
     def _fitted(self, stage: AnyStage, data: Dataset) -> Fitted:
         """What one stage learns from weighted data; plugins are told of it."""
         start = time.perf_counter()
-        with guarded(stage.who):
-            state = stage.component.fit(stage_data(stage, data), self.stage_rng(stage.id))
+        try:
+            with guarded(stage.who):
+                state = stage.component.fit(stage_data(stage, data), self.stage_rng(stage.id))
+        except NbarecError as error:
+            self.tell("nbarec_on_error", stage=stage.id, error=error)
+            if getattr(stage.settings, "on_error", "fail") == "fail":
+                raise
+            return Fitted(NoState(), len(data.items), time.perf_counter() - start, f"could not be fitted: {error}")
         seconds = time.perf_counter() - start
         self.tell("nbarec_after_fit", stage=stage.id, state=state, seconds=seconds)
         return Fitted(state, len(data.items), seconds)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from nbarec.components import NoState
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, PluginError, StoreError
-from nbarec.model import Fitted, Model
+from nbarec.model import Model
 from nbarec.pipeline import Pipeline
 from nbarec.plugins import registry
 from nbarec.providers import KINDS
-from nbarec.stages import AnyStage
+from nbarec.stages import AnyStage, Fitted
 from nbarec.store import Stored, open_model, save
 
 DATA = "data"
@@ -33,6 +34,7 @@ class Recorded:
     state_version: int
     n_items: int
     seconds: float
+    failed: str
 
     @classmethod
     def of(cls, stage: AnyStage, fitted: Fitted) -> Recorded:
@@ -47,6 +49,7 @@ class Recorded:
             state_version=stage.component.state_version,
             n_items=fitted.n_items,
             seconds=round(fitted.seconds, 3),
+            failed=fitted.failed,
         )
 
     @property
@@ -126,5 +129,5 @@ def _fitted(stage: AnyStage, record: Recorded, stored: Stored, folder: str | Pat
             f"{folder}: {record.who}, whose state was of version {record.state_version}; the installed one reads "
             f"version {stage.component.state_version}: fit the model again"
         )
-    state = stored.part(f"stage.{stage.id}", get_type_hints(type(stage.component).fit)["return"])
-    return Fitted(state, record.n_items, record.seconds)
+    kind = NoState if record.failed else get_type_hints(type(stage.component).fit)["return"]
+    return Fitted(stored.part(f"stage.{stage.id}", kind), record.n_items, record.seconds, record.failed)

@@ -12,10 +12,11 @@ import numpy as np
 from nbarec.arrays import Floats32, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.batch import Candidates, Pool, Request, StageTrace, merge
 from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, check_vectors, guarded
+from nbarec.errors import NbarecError
 from nbarec.expressions import Expression
 from nbarec.scopes import EventScope, RequestScope
 from nbarec.sparse import Csr
-from nbarec.stages import AnyStage, FilterStage, GeneratorStage, RankerStage, Stages
+from nbarec.stages import AnyStage, FilterStage, Fitted, GeneratorStage, RankerStage, Stages
 
 R = TypeVar("R")
 OnError = Callable[[str, Exception], object]
@@ -26,8 +27,7 @@ class Journey:
     """One batch on its way: what the stages were, what they learnt, and what each did here."""
 
     stages: Stages
-    states: Mapping[str, Any]
-    known_items: Mapping[str, int]
+    fitted: Mapping[str, Fitted]
     request: Request
     on_error: OnError
     traces: list[StageTrace] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Journey:
     def restarted(self, rows: Ints64, widened: str) -> Journey:
         """The same way anew for some rows: generator `widened` is asked for all it has, and no ranker cuts."""
         request = self.request.take(rows)
-        return Journey(self.stages, self.states, self.known_items, request, self.on_error, widened=widened)
+        return Journey(self.stages, self.fitted, request, self.on_error, widened=widened)
 
     def whole_way(self) -> Pool:
         """Every step up to the post-filters: what is left, in order."""
@@ -60,8 +60,8 @@ class Journey:
             request = stage_request(self.request, stage)
             rows = self._rows_served(stage)
             # A stage that was not updated knows only the items of its own time.
-            asked = known_part(request if rows is None else request.take(rows), self.known_items[stage.id])
-            found = stage.component.generate(self.states[stage.id], asked, limit)
+            asked = known_part(request if rows is None else request.take(rows), self.fitted[stage.id].n_items)
+            found = stage.component.generate(self.fitted[stage.id].state, asked, limit)
             check_candidates(stage.who, found, asked, limit)
             return found if rows is None else _spread(found, rows, len(request))
 
@@ -84,7 +84,7 @@ class Journey:
         for stage in self.stages.features:
 
             def provide(stage: Any = stage, pool: Pool = pool) -> Mapping[str, np.ndarray]:
-                columns = stage.component.columns_for(self.states[stage.id], self.request, pool)
+                columns = stage.component.columns_for(self.fitted[stage.id].state, self.request, pool)
                 check_columns(stage.who, columns, pool)
                 return {name: frozen(values) for name, values in columns.items()}
 
@@ -93,10 +93,14 @@ class Journey:
         return pool
 
     def vectors_of(self, stage: GeneratorStage) -> Floats32:
-        """One generator's item vectors, with zeros for the items that came after its time: float32 [items, d]."""
+        """One generator's item vectors, with zeros for the items that came after its time, and for all if it could not
+        be fitted: float32 [items, d]."""
+        fitted = self.fitted[stage.id]
+        if fitted.failed:
+            return frozen(np.zeros((self.request.n_items, 1), np.float32))
         with guarded(stage.who):
-            vectors = stage.component.item_vectors(self.states[stage.id])  # type: ignore[attr-defined]
-        check_vectors(stage.who, vectors, self.known_items[stage.id])
+            vectors = stage.component.item_vectors(fitted.state)  # type: ignore[attr-defined]
+        check_vectors(stage.who, vectors, fitted.n_items)
         newer = self.request.n_items - len(vectors)
         return frozen(np.pad(vectors, ((0, newer), (0, 0)))) if newer else frozen(vectors)
 
@@ -105,7 +109,7 @@ class Journey:
         for stage in self.stages.rankers:
 
             def score(stage: RankerStage = stage, pool: Pool = pool) -> Floats32:
-                found = stage.component.rank(self.states[stage.id], self.request, pool)
+                found = stage.component.rank(self.fitted[stage.id].state, self.request, pool)
                 check_scores(stage.who, found, pool)
                 return frozen(found)
 
@@ -126,7 +130,7 @@ class Journey:
         for stage in self.stages.filters:
 
             def select(stage: FilterStage = stage, pool: Pool = pool) -> Ints64:
-                found = stage.component.select(self.states[stage.id], self.request, pool)
+                found = stage.component.select(self.fitted[stage.id].state, self.request, pool)
                 check_selection(stage.who, found, pool)
                 return found
 
@@ -142,6 +146,8 @@ class Journey:
         start = time.perf_counter()
         note, result = "", None
         try:
+            if self.fitted[stage.id].failed:
+                raise NbarecError(self.fitted[stage.id].failed)
             with guarded(stage.who):
                 result = work()
         except Exception as error:

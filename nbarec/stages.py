@@ -55,6 +55,17 @@ AnyStage = GeneratorStage | FeatureStage | RankerStage | FilterStage
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What one stage learnt: its `state`, how many items the catalogue had then, and how long it took; `failed` says
+    why a stage with `on_error: skip` learnt nothing, and is empty otherwise."""
+
+    state: Any
+    n_items: int
+    seconds: float
+    failed: str = ""
+
+
+@dataclass(frozen=True)
 class Stages:
     """All stages in the order of the one way through."""
 

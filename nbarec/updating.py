@@ -11,9 +11,9 @@ from nbarec.contracts import guarded
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.joining import join_datasets
-from nbarec.model import Fitted, Model
+from nbarec.model import Model
 from nbarec.pipeline import stage_data
-from nbarec.stages import AnyStage
+from nbarec.stages import AnyStage, Fitted
 
 
 def updated(model: Model, new: Dataset) -> tuple[Model, Mapping[str, str]]:
@@ -37,6 +37,8 @@ def updated(model: Model, new: Dataset) -> tuple[Model, Mapping[str, str]]:
 
 def _updated_stage(stage: AnyStage, before: Fitted, data: Dataset, new: Dataset) -> tuple[Fitted, str]:
     start = time.perf_counter()
+    if before.failed:
+        return before, before.failed
     if isinstance(before.state, NoState):
         return Fitted(before.state, len(data.items), 0.0), "learns nothing"
     if isinstance(stage.component, Updatable):

@@ -19,6 +19,7 @@ from nbarec.commands.terminal import (
     progress,
     set_option,
     show_data,
+    show_failed,
     show_table,
     watched,
 )
@@ -177,6 +178,7 @@ def inspect(model: Path, show_config: bool) -> None:
     click.echo(f"  config sha256 {meta['config_sha256']}")
     click.echo(f"  {counts(**meta['counts'])}")
     heading("Stages")
+    stages = recorded(meta, model)
     header = ["stage", "section", "component", "distribution", "state", "fit s"]
     lines = [
         [
@@ -187,6 +189,7 @@ def inspect(model: Path, show_config: bool) -> None:
             f"v{one.state_version}",
             f"{one.seconds:.3f}",
         ]
-        for one in recorded(meta, model)
+        for one in stages
     ]
     show_table([header, *lines])
+    show_failed((one.id, one.failed) for one in stages)

@@ -12,7 +12,16 @@ from pathlib import Path
 import click
 
 from nbarec.batch import Slate, Trace
-from nbarec.commands.terminal import heading, progress, set_option, show_data, show_table, show_trace, watched
+from nbarec.commands.terminal import (
+    heading,
+    progress,
+    set_option,
+    show_data,
+    show_failed,
+    show_table,
+    show_trace,
+    watched,
+)
 from nbarec.commands.writing import history_text, slate_text, write_slates
 from nbarec.errors import ConfigError, Problem
 from nbarec.model import Model
@@ -124,6 +133,7 @@ def fit(config: Path, folder: Path, overrides: Mapping[str, str]) -> None:
         model.save(folder)
     heading("Stages")
     show_table([["stage", "fit s"], *([stage, f"{one.seconds:.3f}"] for stage, one in model.fitted.items())])
+    show_failed((stage, one.failed) for stage, one in model.fitted.items())
     heading("Written")
     click.echo(f"  {folder}")
 

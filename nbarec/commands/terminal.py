@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -121,6 +121,13 @@ def show_trace(fit_seconds: Mapping[str, float], trace: Trace) -> None:
     for stage in trace.stages:
         if stage.note:
             click.echo(f"  {stage.stage}: {stage.note}")
+
+
+def show_failed(stages: Iterable[tuple[str, str]]) -> None:
+    """Which stages (id, why) could not be fitted, of those that may fail."""
+    for stage, why in stages:
+        if why:
+            click.echo(f"  {stage} {why}")
 
 
 def show_table(lines: Sequence[Sequence[str]]) -> None:

@@ -119,7 +119,7 @@ def test_the_manifest_is_read_without_any_plugin(folder: Path, monkeypatch: pyte
     without_plugin(monkeypatch)
     stored = open_model(folder)
     assert recorded(stored.meta, folder) == [
-        Recorded("any", "candidates", "shuffled", "nbarec-other", "1.2", 3, 30, stored.meta["stages"][0]["seconds"])
+        Recorded("any", "candidates", "shuffled", "nbarec-other", "1.2", 3, 30, stored.meta["stages"][0]["seconds"], "")
     ]
     assert stored.meta["counts"]["users"] == 20
     assert stored.meta["counts"]["items"] == 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from nbarec.components import CandidateGenerator, FeatureProvider, NoState, Post
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, ContractError
 from nbarec.pipeline import Pipeline
+from nbarec.saved import load_model
 from nbarec.serving import known_part
 from nbarec.testing.worlds import request_for, tiny_world
 
@@ -249,3 +251,21 @@ def test_the_known_part_of_a_request_is_that_of_a_smaller_catalogue() -> None:
     assert smaller.history.item.tolist() == [item for item in request.history.item.tolist() if item < 5]
     assert smaller.excluded.shape == (5, 5)
     assert known_part(request, 8) is request
+
+
+def test_a_stage_that_can_not_be_fitted_is_skipped_if_it_may_and_stays_so_in_the_saved_model(tmp_path: Path) -> None:
+    broken = "{use: content, CAN with: {fields: {colour: 1.0}}}"
+    text = text_of("{use: popularity}, " + broken, "rank: [{use: blend}]")
+    with pytest.raises(ConfigError, match="fields names 'colour'"):
+        Pipeline.from_text(text.replace("CAN", "")).fit()
+    model = Pipeline.from_text(text.replace("CAN", "on_error: skip,")).fit()
+    alone = Pipeline.from_text(text_of("{use: popularity}", "rank: [{use: blend}]")).fit()
+    model.save(tmp_path / "model")
+    for found in (model, load_model(tmp_path / "model")):
+        slate, expected = (one.recommend(one.data.users.all()) for one in (found, alone))
+        np.testing.assert_array_equal(slate.item, expected.item)
+        notes = {trace.stage: trace.note for trace in slate.trace.stages}
+        assert notes["content"].startswith("skipped: could not be fitted: candidates.content (content of nbarec")
+        assert slate.trace.proposed[:, 1].sum() == 0
+    _, told = model.update(model.data)
+    assert told["content"].startswith("could not be fitted: ")
