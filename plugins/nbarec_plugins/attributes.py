@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import Bools, Floats64, Ints32, Ints64, concat_ranges, frozen, row_pointers, rows_of
+from nbarec.errors import ConfigError
 from nbarec.kernels import NOT_PROPOSED
 from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, Table, TagsColumn
 from nbarec_plugins.sparse_rows import SparseRows, dense_products, sums_at
@@ -91,6 +92,27 @@ class Profiles:
 def usable_columns(table: Table) -> list[str]:
     """The columns that tell rows apart without naming them: not ids, and with something that two rows share."""
     return [name for name, column in table.columns.items() if name not in NOT_FEATURES and _is_usable(column)]
+
+
+def weights_of(table: Table, fields: Mapping[str, float] | None, who: str) -> Mapping[str, float]:
+    """What `Features.of` multiplies each column by: `fields`, or 1 for every usable column where that is None.
+
+    Raises ConfigError, speaking for the component `who`, where the table lacks the columns or has none to use.
+    """
+    known = ", ".join(table.columns) or "none"
+    if fields is None:
+        usable = usable_columns(table)
+        if not usable:
+            raise ConfigError(
+                f"{who} compares items by their attributes, and the items have no column that tells them apart "
+                f"(columns: {known}); give data.items a file with columns such as genre or tempo"
+            )
+        return dict.fromkeys(usable, 1.0)
+    unknown = [name for name in fields if name not in table.columns]
+    if unknown or not fields:
+        wrong = f"names {', '.join(map(repr, unknown))}" if unknown else "is empty"
+        raise ConfigError(f"{who}: fields {wrong}; the items have these columns: {known}")
+    return fields
 
 
 def _is_usable(column: Column) -> bool:

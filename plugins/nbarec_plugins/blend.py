@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats32, Floats64, Ints64, frozen
+from nbarec.arrays import Floats32, Floats64, Ints64, frozen
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, Ranker, param
 from nbarec.data import Dataset
@@ -18,6 +18,7 @@ from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.params import check_params
 from nbarec.scopes import PoolScope
+from nbarec_plugins.scaling import Runs
 
 LARGEST = 1_000_000
 """Largest weight and largest `k`: beyond it float32 scores no longer tell neighbouring ranks apart."""
@@ -132,54 +133,35 @@ class Blend(Ranker[NoState]):
 
 @dataclass(frozen=True)
 class _Lists:
-    """One generator's lists, row by row and best first, however the pool is sorted.
-
-    Per proposal `entry` int64 (position in the pool), `score` float64 and `run` int64 (which list); per list that is
-    not empty its `row` int64, `low` and `high` float64 and whether it is `flat`, with all scores the same.
-    """
+    """One generator's lists, row by row and best first, however the pool is sorted: where each proposal stands in the
+    pool, `entry` int64, and its score, by list, `scores`."""
 
     entry: Ints64
-    score: Floats64
-    run: Ints64
-    row: Ints64
-    low: Floats64
-    high: Floats64
-    flat: Bools
+    scores: Runs
 
     @classmethod
     def of(cls, pool: Pool, source: int) -> _Lists:
         ranks = pool.ranks[:, source]
         proposed = np.flatnonzero(ranks)
         entry = proposed[np.lexsort((ranks[proposed], pool.row[proposed]))]
-        score, row = pool.scores[entry, source].astype(np.float64), pool.row[entry].astype(np.int64)
-        begins = np.diff(row, prepend=-1) > 0
-        starts, run = np.flatnonzero(begins), np.cumsum(begins) - 1
-        low, high = np.minimum.reduceat(score, starts), np.maximum.reduceat(score, starts)
-        return cls(entry, score, run, row[starts], low, high, low == high)
-
-    def means(self, values: Floats64) -> Floats64:
-        """The mean of each list, added up in the order of the list: float64 [lists]."""
-        lists = len(self.row)
-        return np.bincount(self.run, weights=values, minlength=lists) / np.bincount(self.run, minlength=lists)
+        return cls(entry, Runs.of(pool.row[entry], pool.scores[entry, source].astype(np.float64)))
 
 
 def _min_max(lists: _Lists, entries: int) -> Floats64:
     """(s - min) / (max - min) of each list, 1 in a flat one and 0 outside: float64 [entries]."""
-    span = np.where(lists.flat, 1.0, lists.high - lists.low)[lists.run]
     values = np.zeros(entries)
-    values[lists.entry] = np.where(lists.flat[lists.run], 1.0, (lists.score - lists.low[lists.run]) / span)
+    values[lists.entry] = lists.scores.min_max(flat=1.0)
     return values
 
 
 def _standardised(lists: _Lists, pool: Pool) -> Floats64:
     """(s - mean) / deviation of each list, the lowest of these outside; 1 in a flat list and 0 outside: float64 [N]."""
-    mean = lists.means(lists.score)
-    centred = lists.score - mean[lists.run]
-    deviation = np.where(lists.flat, 1.0, np.sqrt(lists.means(centred**2)))
+    scores = lists.scores
+    mean, deviation = scores.moments
     lowest = np.zeros(pool.rows)
-    lowest[lists.row] = np.where(lists.flat, 0.0, (lists.low - mean) / deviation)
+    lowest[scores.group] = np.where(scores.flat, 0.0, (scores.low - mean) / deviation)
     values = lowest[pool.row]
-    values[lists.entry] = np.where(lists.flat[lists.run], 1.0, centred / deviation[lists.run])
+    values[lists.entry] = scores.standardised(flat=1.0)
     return values
 
 

@@ -11,11 +11,10 @@ import numpy as np
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError
 from nbarec.hookspecs import hookimpl
 from nbarec.kernels import exclude, top_of_dense
 from nbarec.tables import Table
-from nbarec_plugins.attributes import Features, usable_columns
+from nbarec_plugins.attributes import Features, weights_of
 
 
 @dataclass(frozen=True)
@@ -63,23 +62,7 @@ class Content(CandidateGenerator[ContentState]):
 
     def features_of(self, table: Table) -> Features:
         """The feature vectors of a table's rows. Raises ConfigError where it lacks the columns."""
-        return Features.of(table, self._weights(table), self.tfidf)
-
-    def _weights(self, table: Table) -> Mapping[str, float]:
-        known = ", ".join(table.columns) or "none"
-        if self.fields is None:
-            usable = usable_columns(table)
-            if not usable:
-                raise ConfigError(
-                    "content compares items by their attributes, and the items have no column that tells them apart "
-                    f"(columns: {known}); give data.items a file with columns such as genre or tempo"
-                )
-            return dict.fromkeys(usable, 1.0)
-        unknown = [name for name in self.fields if name not in table.columns]
-        if unknown or not self.fields:
-            wrong = f"names {', '.join(map(repr, unknown))}" if unknown else "is empty"
-            raise ConfigError(f"content: fields {wrong}; the items have these columns: {known}")
-        return self.fields
+        return Features.of(table, weights_of(table, self.fields, self.name), self.tfidf)
 
 
 @hookimpl

@@ -1,0 +1,189 @@
+"""Adjustments: a row's scores weighed against how little known, how popular or how new its items are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nbarec.arrays import Floats32, Floats64, Ints64, frozen
+from nbarec.batch import Pool, Request
+from nbarec.components import NoState, Ranker, param
+from nbarec.data import Dataset
+from nbarec.errors import ConfigError
+from nbarec.hookspecs import hookimpl
+from nbarec.params import Duration
+from nbarec.tables import MISSING_DATE, DateColumn, Table
+from nbarec_plugins.scaling import Runs, as_scores, min_max_in_rows
+
+
+@dataclass(frozen=True)
+class NoveltyState:
+    """`bits` float64 [items]: each item's self-information."""
+
+    bits: Floats64
+
+
+@dataclass(frozen=True)
+class Novelty(Ranker[NoveltyState]):
+    """score = (1 - weight) * s + weight * n, with the row's score s and the item's novelty n, both scaled to 0..1 by
+    (x - min) / (max - min) within the row; 0 each where they are the same throughout it.
+
+    The novelty of an item is its self-information -log2(U_i / U) bits (Zhou et al. 2010; Vargas and Castells 2011): U
+    users have an event, U_i of them one of the item, whatever its weight. An item without an event counts as if one
+    user had it: nothing is more novel. It is what the metric `novelty` measures.
+
+    It adds, so a little-known item can win by that alone; `popularity_penalty` multiplies.
+
+    >>> from nbarec.testing.worlds import pool_in_order, request_for, tiny_world
+    >>> data = tiny_world()
+    >>> request = request_for(data, [3])
+    >>> pool = pool_in_order(request, [[0, 3, 6]])  # two of four users have song 0, one song 3, nobody song 6
+    >>> novelty = Novelty(weight=0.5)
+    >>> novelty.rank(novelty.fit(data, np.random.default_rng(0)), request, pool).tolist()
+    [0.5, 0.625, 0.5]
+    """
+
+    name: ClassVar[str] = "novelty"
+
+    weight: float = param(0.2, ge=0, le=1, doc="How much novelty counts: 0 keeps the order, 1 goes by novelty alone.")
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> NoveltyState:
+        """Count each item's users; deterministic."""
+        return self._counted(data)
+
+    def update(self, state: NoveltyState, data: Dataset, new: Dataset) -> NoveltyState:
+        """Equal to a refit: counting anew is cheap."""
+        return self._counted(data)
+
+    def rank(self, state: NoveltyState, request: Request, pool: Pool) -> Floats32:
+        """The weighted mean of score and novelty: float32 [N], within 0..1."""
+        return _mixed(pool, min_max_in_rows(pool.row, state.bits[pool.item], flat=0.0), self.weight)
+
+    def _counted(self, data: Dataset) -> NoveltyState:
+        having, users = users_of_items(data)
+        return NoveltyState(frozen(np.log2(users / having)))
+
+
+@dataclass(frozen=True)
+class PopularityPenaltyState:
+    """`users` int64 [items]: how many users each item has, at least 1."""
+
+    users: Ints64
+
+
+@dataclass(frozen=True)
+class PopularityPenalty(Ranker[PopularityPenaltyState]):
+    """score = s / (p_i / p_max)^power, with the row's score s scaled to 0..1 by (s - min) / (max - min) within the row
+    (1 each where it is the same throughout).
+
+    p_i is the share of users who have an event of item i, whatever its weight, and p_max that of the row's most popular
+    item, which keeps its s. It is the weight popularity^-power of Steck (2011, "Item popularity and recommendation
+    accuracy"), by which a hit counts the more the rarer the item is; `power: 0` keeps the order. An item without an
+    event counts as if one user had it.
+
+    It multiplies: of two items that are as good the rarer one wins, and nothing wins by being rare alone, since the
+    row's last by s stays at 0. `novelty` adds, on a scale of logarithms.
+
+    >>> from nbarec.testing.worlds import pool_of, request_for, tiny_world
+    >>> data = tiny_world()
+    >>> request = request_for(data, [3])
+    >>> pool = pool_of(request, {"latent": [{0: 3.0, 3: 2.9, 6: 1.0}]})  # two users have song 0, one song 3
+    >>> pool = pool.with_score("latent", pool.scores[:, 0])
+    >>> penalty = PopularityPenalty(power=1.0)
+    >>> penalty.rank(penalty.fit(data, np.random.default_rng(0)), request, pool).round(2).tolist()
+    [1.0, 1.899999976158142, 0.0]
+    """
+
+    name: ClassVar[str] = "popularity_penalty"
+
+    power: float = param(0.5, ge=0, le=4, doc="How strongly popularity lowers a score; 0: not at all.")
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> PopularityPenaltyState:
+        """Count each item's users; deterministic."""
+        return PopularityPenaltyState(frozen(users_of_items(data)[0]))
+
+    def update(self, state: PopularityPenaltyState, data: Dataset, new: Dataset) -> PopularityPenaltyState:
+        """Equal to a refit: counting anew is cheap."""
+        return PopularityPenaltyState(frozen(users_of_items(data)[0]))
+
+    def rank(self, state: PopularityPenaltyState, request: Request, pool: Pool) -> Floats32:
+        """The score over the power of the relative popularity: float32 [N], at least 0."""
+        users = Runs.of(pool.row, state.users[pool.item].astype(np.float64))
+        relative = users.value / users.high[users.run]
+        return as_scores(min_max_in_rows(pool.row, pool.score, flat=1.0) / relative**self.power)
+
+
+@dataclass(frozen=True)
+class Recency(Ranker[NoState]):
+    """score = (1 - weight) * s + weight * 2^(-age / half_life), with the row's score s scaled to 0..1 by
+    (s - min) / (max - min) within the row (0 each where it is the same throughout).
+
+    The age of an item is the request's `now` less its date in the column `by`; the decay is that of Ding and Li (2005,
+    for ratings). A date still to come counts as age 0, and an item without a date has the freshness `missing`.
+    Freshness is not scaled: in a row of old items it hardly counts.
+
+    >>> from nbarec.testing.worlds import pool_in_order, request_for, tiny_world
+    >>> data = tiny_world()
+    >>> request = request_for(data, [3])
+    >>> pool = pool_in_order(request, [[1, 0, 4]])  # released 400, 10 and 5 days ago
+    >>> recency = Recency(weight=0.5, half_life=Duration("10d"))
+    >>> recency.rank(recency.fit(data, np.random.default_rng(0)), request, pool).round(3).tolist()
+    [0.5, 0.375, 0.3540000021457672]
+    """
+
+    name: ClassVar[str] = "recency"
+
+    by: str | None = param(
+        None, doc="A date column of the catalogue, written `released` or `item.released`; by default its only one."
+    )
+    half_life: Duration = param(Duration("30d"), ge=1, doc="The age at which an item is half as fresh as a new one.")
+    weight: float = param(0.2, ge=0, le=1, doc="How much freshness counts: 0 keeps the order, 1 goes by it alone.")
+    missing: float = param(0.0, ge=0, le=1, doc="The freshness of an item without a date.")
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
+        """Nothing to learn. Raises ConfigError where the catalogue has no such date column, or which one is open."""
+        self._dates(data.full_catalog())
+        return NoState()
+
+    def rank(self, state: NoState, request: Request, pool: Pool) -> Floats32:
+        """The weighted mean of score and freshness: float32 [N], within 0..1."""
+        dates = self._dates(request.catalog).seconds[pool.item]
+        # In float64, where no two moments are too far apart to subtract.
+        age = np.maximum(request.now[pool.row].astype(np.float64) - dates.astype(np.float64), 0.0)
+        freshness = np.where(dates == MISSING_DATE, self.missing, np.exp2(-age / self.half_life))
+        return _mixed(pool, freshness, self.weight)
+
+    def _dates(self, catalog: Table) -> DateColumn:
+        dates = {name: column for name, column in catalog.columns.items() if isinstance(column, DateColumn)}
+        listed = ", ".join(dates) or "none"
+        if self.by is None:
+            if len(dates) == 1:
+                return next(iter(dates.values()))
+            advice = "name one in `by`" if dates else "give the catalogue one"
+            raise ConfigError(f"recency needs a date column, and the date columns are: {listed}; {advice}")
+        column = self.by.removeprefix("item.")
+        if column not in dates:
+            fault = f"{column!r} holds no dates" if column in catalog.columns else f"there is no column {column!r}"
+            raise ConfigError(f"recency has `by: {self.by}`, but {fault}; the date columns are: {listed}")
+        return dates[column]
+
+
+def users_of_items(data: Dataset) -> tuple[Ints64, int]:
+    """How many users have an event of each item, at least 1: int64 [items]; and how many have any, at least 1."""
+    pairs = data.events.matrix()
+    having = np.bincount(pairs.indices, minlength=pairs.shape[1])
+    return np.maximum(having, 1), max(int(np.count_nonzero(pairs.counts)), 1)
+
+
+def _mixed(pool: Pool, value: Floats64, weight: float) -> Floats32:
+    """(1 - weight) * scaled score + weight * value: float32 [N]. `value` is float64 [N]."""
+    return as_scores((1 - weight) * min_max_in_rows(pool.row, pool.score, flat=0.0) + weight * value)
+
+
+@hookimpl
+def nbarec_rankers() -> Iterable[type[Ranker[Any]]]:
+    """The rankers of this module."""
+    return [Novelty, PopularityPenalty, Recency]
