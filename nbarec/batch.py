@@ -71,7 +71,7 @@ class Candidates:
     @classmethod
     def empty(cls, rows: int) -> Candidates:
         """Nothing for anybody."""
-        return cls(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+        return cls(frozen(np.zeros(rows + 1, np.int64)), frozen(np.empty(0, np.int32)), frozen(np.empty(0, np.float32)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbarec.arrays import Floats64, concat_ranges, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats64, Ints64, concat_ranges, frozen, rank_in_row, row_pointers
 from nbarec.batch import Candidates
 from nbarec.sparse import Csr
 
@@ -74,6 +74,27 @@ def _last_possible(scores: Floats64, limit: int, tolerance: Floats64) -> Floats6
     ends_group = np.append(ends_group, np.ones((len(tied), 1), bool), axis=1)
     last[tied] = falling[np.arange(len(tied)), ends_group.argmax(axis=1)]
     return last
+
+
+def from_lists(lists: Candidates, which: Ints64, excluded: Csr, limit: int) -> Candidates:
+    """Row r gets the first `limit` items of list `which[r]` that are not excluded for it, in the list's order.
+
+    `lists` holds L lists, `which` int64 [B], `excluded` (B x items). A list need not be longer than `reach` says.
+    """
+    counts = np.minimum(np.diff(lists.indptr)[which], limit + excluded.counts)
+    at = concat_ranges(lists.indptr[:-1][which], counts)
+    row = np.repeat(np.arange(len(which)), counts)
+    allowed = np.flatnonzero(~excluded.contains(row, lists.item[at]))
+    at, row = at[allowed], row[allowed]
+    indptr = row_pointers(np.bincount(row, minlength=len(which)))
+    kept = at[rank_in_row(indptr) <= limit]
+    served = row_pointers(np.minimum(np.diff(indptr), limit))
+    return Candidates(frozen(served), frozen(lists.item[kept]), frozen(lists.score[kept]))
+
+
+def reach(excluded: Csr, limit: int) -> int:
+    """How far into a list any row can look for `limit` items that are not excluded for it."""
+    return limit + int(excluded.counts.max(initial=0))
 
 
 def exclude(scores: Floats64, excluded: Csr) -> Floats64:

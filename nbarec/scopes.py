@@ -1,13 +1,13 @@
-"""Scopes: which names an expression can use over events, over requests and over the pool.
+"""Scopes: which names an expression can use over events, over requests, over the pool and over the catalogue alone.
 
-| name | events | requests | pool |
-|---|---|---|---|
-| `now` | the clock | the request's | the request's |
-| `item.X` | of the event's item | | of the entry's item |
-| `user.X` | of the event's user | of the user | of the user |
-| `user.events` | events of that row | length of the history | length of the history |
-| `context.X` | the event's own column X | of the request; missing where it lacks X | of the request |
-| other names | `weight`, `value`, `time`, `kind` and the event's columns | | `score` and the feature columns |
+| name | events | requests | pool | items |
+|---|---|---|---|---|
+| `now` | the clock | the request's | the request's | the clock |
+| `item.X` | of the event's item | | of the entry's item | of the item |
+| `user.X` | of the event's user | of the user | of the user | |
+| `user.events` | events of that row | length of the history | length of the history | |
+| `context.X` | the event's own column X | of the request; missing where it lacks X | of the request | |
+| other names | `weight`, `value`, `time`, `kind` and the event's columns | | `score` and the feature columns | |
 """
 
 from __future__ import annotations
@@ -138,6 +138,32 @@ class PoolScope:
         features = [name for name in self.pool.features if name != "score"]
         items = _prefixed("item", self.request.catalog.columns)
         return ["score", *features, *items, *RequestScope(self.request).names()]
+
+
+@dataclass(frozen=True)
+class ItemScope:
+    """A row an item of the catalogue; `now` is the clock, in seconds since 1970 UTC."""
+
+    catalog: Table
+    now: int
+
+    @property
+    def size(self) -> int:
+        """How many items there are."""
+        return self.catalog.rows
+
+    def column(self, name: str) -> Column:
+        """The column of that name, a row an item; raises KeyError where there is none."""
+        prefix, _, rest = name.partition(".")
+        if name == "now":
+            return _numbers(np.full(self.size, self.now))
+        if prefix == "item" and rest:
+            return self.catalog.columns[rest]
+        raise KeyError(name)
+
+    def names(self) -> list[str]:
+        """Every name there is."""
+        return ["now", *_prefixed("item", self.catalog.columns)]
 
 
 def column_of(values: AnyArray) -> Column:

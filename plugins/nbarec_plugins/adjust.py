@@ -12,10 +12,10 @@ from nbarec.arrays import Floats32, Floats64, Ints64, frozen
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, Ranker, param
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError
 from nbarec.hookspecs import hookimpl
 from nbarec.params import Duration
-from nbarec.tables import MISSING_DATE, DateColumn, Table
+from nbarec.tables import MISSING_DATE
+from nbarec_plugins.attributes import date_column
 from nbarec_plugins.scaling import Runs, as_scores, min_max_in_rows
 
 
@@ -28,8 +28,10 @@ class NoveltyState:
 
 @dataclass(frozen=True)
 class Novelty(Ranker[NoveltyState]):
-    """score = (1 - weight) * s + weight * n, with the row's score s and the item's novelty n, both scaled to 0..1 by
-    (x - min) / (max - min) within the row; 0 each where they are the same throughout it.
+    """Favours what few know: score = (1 - weight) * s + weight * n.
+
+    s is the row's score and n the item's novelty, both scaled to 0..1 by (x - min) / (max - min) within the row; 0 each
+    where they are the same throughout it.
 
     The novelty of an item is its self-information -log2(U_i / U) bits (Zhou et al. 2010; Vargas and Castells 2011): U
     users have an event, U_i of them one of the item, whatever its weight. An item without an event counts as if one
@@ -76,13 +78,13 @@ class PopularityPenaltyState:
 
 @dataclass(frozen=True)
 class PopularityPenalty(Ranker[PopularityPenaltyState]):
-    """score = s / (p_i / p_max)^power, with the row's score s scaled to 0..1 by (s - min) / (max - min) within the row
-    (1 each where it is the same throughout).
+    """Takes off what an item owes to its popularity: score = s / (p_i / p_max)^power.
 
-    p_i is the share of users who have an event of item i, whatever its weight, and p_max that of the row's most popular
-    item, which keeps its s. It is the weight popularity^-power of Steck (2011, "Item popularity and recommendation
-    accuracy"), by which a hit counts the more the rarer the item is; `power: 0` keeps the order. An item without an
-    event counts as if one user had it.
+    s is the row's score, scaled to 0..1 by (s - min) / (max - min) within the row (1 each where it is the same
+    throughout), p_i the share of users who have an event of item i, whatever its weight, and p_max that of the row's
+    most popular item, which keeps its s. It is the weight popularity^-power of Steck (2011, "Item popularity and
+    recommendation accuracy"), by which a hit counts the more the rarer the item is; `power: 0` keeps the order. An item
+    without an event counts as if one user had it.
 
     It multiplies: of two items that are as good the rarer one wins, and nothing wins by being rare alone, since the
     row's last by s stays at 0. `novelty` adds, on a scale of logarithms.
@@ -118,12 +120,12 @@ class PopularityPenalty(Ranker[PopularityPenaltyState]):
 
 @dataclass(frozen=True)
 class Recency(Ranker[NoState]):
-    """score = (1 - weight) * s + weight * 2^(-age / half_life), with the row's score s scaled to 0..1 by
-    (s - min) / (max - min) within the row (0 each where it is the same throughout).
+    """Favours what is new: score = (1 - weight) * s + weight * 2^(-age / half_life).
 
-    The age of an item is the request's `now` less its date in the column `by`; the decay is that of Ding and Li (2005,
-    for ratings). A date still to come counts as age 0, and an item without a date has the freshness `missing`.
-    Freshness is not scaled: in a row of old items it hardly counts.
+    s is the row's score, scaled to 0..1 by (s - min) / (max - min) within the row (0 each where it is the same
+    throughout). The age of an item is the request's `now` less its date in the column `by`; the decay is that of Ding
+    and Li (2005, for ratings). A date still to come counts as age 0, and an item without a date has the freshness
+    `missing`. Freshness is not scaled: in a row of old items it hardly counts.
 
     >>> from nbarec.testing.worlds import pool_in_order, request_for, tiny_world
     >>> data = tiny_world()
@@ -145,30 +147,16 @@ class Recency(Ranker[NoState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
         """Nothing to learn. Raises ConfigError where the catalogue has no such date column, or which one is open."""
-        self._dates(data.full_catalog())
+        date_column(data.full_catalog(), self.by, self.name)
         return NoState()
 
     def rank(self, state: NoState, request: Request, pool: Pool) -> Floats32:
         """The weighted mean of score and freshness: float32 [N], within 0..1."""
-        dates = self._dates(request.catalog).seconds[pool.item]
+        dates = date_column(request.catalog, self.by, self.name).seconds[pool.item]
         # In float64, where no two moments are too far apart to subtract.
         age = np.maximum(request.now[pool.row].astype(np.float64) - dates.astype(np.float64), 0.0)
         freshness = np.where(dates == MISSING_DATE, self.missing, np.exp2(-age / self.half_life))
         return _mixed(pool, freshness, self.weight)
-
-    def _dates(self, catalog: Table) -> DateColumn:
-        dates = {name: column for name, column in catalog.columns.items() if isinstance(column, DateColumn)}
-        listed = ", ".join(dates) or "none"
-        if self.by is None:
-            if len(dates) == 1:
-                return next(iter(dates.values()))
-            advice = "name one in `by`" if dates else "give the catalogue one"
-            raise ConfigError(f"recency needs a date column, and the date columns are: {listed}; {advice}")
-        column = self.by.removeprefix("item.")
-        if column not in dates:
-            fault = f"{column!r} holds no dates" if column in catalog.columns else f"there is no column {column!r}"
-            raise ConfigError(f"recency has `by: {self.by}`, but {fault}; the date columns are: {listed}")
-        return dates[column]
 
 
 def users_of_items(data: Dataset) -> tuple[Ints64, int]:

@@ -115,6 +115,25 @@ def weights_of(table: Table, fields: Mapping[str, float] | None, who: str) -> Ma
     return fields
 
 
+def date_column(catalog: Table, by: str | None, who: str) -> DateColumn:
+    """The date column that `by` names, written `released` or `item.released`; the only one there is, where it is None.
+
+    Raises ConfigError, speaking for the component `who` and listing the date columns, where there is no such column.
+    """
+    dates = {name: column for name, column in catalog.columns.items() if isinstance(column, DateColumn)}
+    listed = ", ".join(dates) or "none"
+    if by is None:
+        if len(dates) == 1:
+            return next(iter(dates.values()))
+        advice = "name one in `by`" if dates else "give the catalogue one, such as `released: date`"
+        raise ConfigError(f"{who} needs a date column, and the date columns are: {listed}; {advice}")
+    column = by.removeprefix("item.")
+    if column not in dates:
+        fault = f"{column!r} holds no dates" if column in catalog.columns else f"there is no column {column!r}"
+        raise ConfigError(f"{who} has `by: {by}`, but {fault}; the date columns are: {listed}")
+    return dates[column]
+
+
 def _is_usable(column: Column) -> bool:
     match column:
         case NumberColumn() | DateColumn():

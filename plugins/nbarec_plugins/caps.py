@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,12 +12,10 @@ from nbarec.arrays import AnyArray, Bools, Ints64, frozen, rank_in_row
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, PostFilter, param
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError
 from nbarec.hookspecs import hookimpl
 from nbarec.sparse import Csr
-from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, Table, TagsColumn
-
-NO_GROUP = -1
+from nbarec.tables import TagsColumn
+from nbarec_plugins.levels import NO_GROUP, column_named, groups_of
 
 
 @dataclass(frozen=True)
@@ -46,40 +43,20 @@ class MaxPer(PostFilter[NoState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
         """Nothing to learn. Raises ConfigError where the catalogue has no such column."""
-        self._column(data.full_catalog())
+        column_named(data.full_catalog(), self.by, self.name)
         return NoState()
 
     def select(self, state: NoState, request: Request, pool: Pool) -> Ints64:
         """Positions of the entries that still have a place: int64 [M], in the order of the pool."""
-        column = self._column(request.catalog).take(pool.item)
+        column = column_named(request.catalog, self.by, self.name).take(pool.item)
         together = self.missing == "together"
         if isinstance(column, TagsColumn):
             levels = _with_missing_level(column.matrix) if together else column.matrix
             kept = _greedy(levels, pool, self.max)
         else:
-            group = _groups(column)
+            group = groups_of(column)
             kept = _first_of_group(pool.row, group, self.max) | ((group == NO_GROUP) & (not together))
         return frozen(np.flatnonzero(kept))
-
-    def _column(self, catalog: Table) -> Column:
-        column = self.by.removeprefix("item.")
-        if column in catalog.columns:
-            return catalog.columns[column]
-        near = difflib.get_close_matches(column, catalog.columns, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(catalog.columns)}"
-        raise ConfigError(f"max_per has `by: {self.by}`, but the catalogue has no column {column!r}; {advice}")
-
-
-def _groups(column: NumberColumn | CategoryColumn | DateColumn) -> AnyArray:
-    """A whole number a row that is the same where the value is the same; NO_GROUP where it is missing."""
-    match column:
-        case CategoryColumn(codes):
-            return codes
-        case NumberColumn(values):
-            missing = np.isnan(values)
-        case DateColumn(values):
-            missing = values == MISSING_DATE
-    return np.where(missing, NO_GROUP, np.unique(values, return_inverse=True)[1])
 
 
 def _first_of_group(row: AnyArray, group: AnyArray, limit: int) -> Bools:

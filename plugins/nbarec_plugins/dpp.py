@@ -11,7 +11,9 @@ import numpy as np
 from nbarec.arrays import Floats64, Ints64
 from nbarec.components import PostFilter
 from nbarec.hookspecs import hookimpl
-from nbarec_plugins.greedy_order import NEVER, Gain, GreedyOrder, GreedyState
+from nbarec_plugins.greedy_order import GreedyOrder, GreedyState
+from nbarec_plugins.item_space import Windows
+from nbarec_plugins.windows import NEVER, Gain
 
 DEPENDENT = 1e-6
 """An entry of whose unit vector no more than this, squared, stands out of the picks has no volume to add."""
@@ -51,13 +53,13 @@ class Dpp(GreedyOrder):
 
     name: ClassVar[str] = "dpp"
 
-    def gain(self, score: Floats64, steps: int) -> Gain:
+    def gain(self, score: Floats64, alike: Windows, steps: int) -> Gain:
         """The logarithm of what the determinant is multiplied by, to the power 1 - relevance.
 
         The qualities exp(a s) are factored out of L and only enter as logarithms, so that none can overflow.
         """
         factor = np.zeros((*score.shape, steps))
-        return _Volume(self.relevance * score, 1 - self.relevance, np.ones(score.shape), factor)
+        return _Volume(self.relevance * score, 1 - self.relevance, alike, np.ones(score.shape), factor)
 
 
 @dataclass
@@ -67,6 +69,7 @@ class _Volume:
 
     relevant: Floats64
     diversity: float
+    alike: Windows
     outside: Floats64
     factor: Floats64
     picks: int = 0
@@ -77,8 +80,9 @@ class _Volume:
         np.log(self.outside, out=volume, where=self.outside > DEPENDENT)
         return self.relevant + self.diversity * volume
 
-    def add(self, picked: Ints64, cosines: Floats64) -> None:
+    def add(self, picked: Ints64) -> None:
         """One more column of the Cholesky factor."""
+        cosines = self.alike.cosines(picked)
         row = np.arange(len(picked))
         known = self.factor[:, :, : self.picks]
         explained = np.vecdot(known, known[row, picked][:, None])

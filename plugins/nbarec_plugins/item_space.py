@@ -11,9 +11,6 @@ from nbarec.arrays import Floats32, Floats64, Ints64, concat_ranges
 from nbarec_plugins.attributes import Features
 from nbarec_plugins.sparse_rows import SparseRows, sums_at
 
-NOBODY = -1
-"""Stands in a window where its row has no further entry; its cosines mean nothing."""
-
 
 class Windows(Protocol):
     """The items of `rows` windows of one width, gathered once."""
@@ -32,7 +29,7 @@ class ItemSpace(Protocol):
         """About how many float64 values the windows of one row take, to choose how many rows go at once."""
 
     def windows(self, item: Ints64) -> Windows:
-        """The windows of these items: int64 [rows, width], `NOBODY` beyond the end of a row."""
+        """The windows of these items: int64 [rows, width], -1 beyond the end of a row, where cosines mean nothing."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import numpy as np
 from nbarec.arrays import Floats64, Ints64
 from nbarec.components import PostFilter
 from nbarec.hookspecs import hookimpl
-from nbarec_plugins.greedy_order import NEVER, Gain, GreedyOrder, GreedyState
+from nbarec_plugins.greedy_order import GreedyOrder, GreedyState
+from nbarec_plugins.item_space import Windows
+from nbarec_plugins.windows import NEVER, Gain
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Mmr(GreedyOrder):
 
     name: ClassVar[str] = "mmr"
 
-    def gain(self, score: Floats64, steps: int) -> Gain:
+    def gain(self, score: Floats64, alike: Windows, steps: int) -> Gain:
         """The marginal relevance."""
-        return _MarginalRelevance(self.relevance * score, 1 - self.relevance, np.full(score.shape, NEVER))
+        return _MarginalRelevance(self.relevance * score, 1 - self.relevance, alike, np.full(score.shape, NEVER))
 
 
 @dataclass
@@ -51,6 +53,7 @@ class _MarginalRelevance:
 
     relevant: Floats64
     diversity: float
+    alike: Windows
     closest: Floats64
     picks: int = 0
 
@@ -58,10 +61,10 @@ class _MarginalRelevance:
         """Relevance less redundancy, of which there is none before the first pick."""
         return self.relevant - self.diversity * self.closest if self.picks else self.relevant
 
-    def add(self, picked: Ints64, cosines: Floats64) -> None:
+    def add(self, picked: Ints64) -> None:
         """One more entry to be unlike."""
         self.picks += 1
-        np.maximum(self.closest, cosines, out=self.closest)
+        np.maximum(self.closest, self.alike.cosines(picked), out=self.closest)
 
 
 @hookimpl

@@ -78,6 +78,11 @@ class Measure:
     shrink: float = 0.0
     alpha: float = 0.0
 
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What `strength` needs the sums of, over what two have in common."""
+        return _TERMS[self.similarity]
+
     def strength(self, met: Overlaps, size_of_row: Floats64, size_of_column: Floats64) -> Floats64:
         """The similarity of each entry, in [-1, 1], 0 where undefined: float64 [entries]."""
         pairs = _Pairs(met.common, met.sums, size_of_row, size_of_column, self.alpha)
@@ -91,7 +96,7 @@ class Measure:
         chosen = signal.items.take_rows(items)
         counts, columns, values = [], [], []
         with track("similar items", len(items)) as advance:
-            for met in overlaps(chosen, signal.users, _TERMS[self.similarity]):
+            for met in overlaps(chosen, signal.users, self.terms):
                 item = items[met.first + met.row]
                 strength = self.strength(met, signal.size[item], signal.size[met.column])
                 other = np.flatnonzero((strength != 0) & (item != met.column))

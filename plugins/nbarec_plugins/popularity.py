@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, concat_ranges, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats64, Ints64, frozen
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.hookspecs import hookimpl
-from nbarec.kernels import NOT_PROPOSED, top_of_dense
+from nbarec.kernels import NOT_PROPOSED, from_lists, reach, top_of_dense
 from nbarec.params import Duration
 from nbarec_plugins.segments import ItemSegments, Segments
 from nbarec_plugins.sparse_rows import sums_at
@@ -81,7 +81,8 @@ class Popularity(CandidateGenerator[PopularityState]):
         if state.segments is not None:
             scores, row = state.segments.scores(state.overall, request)
         scores[:, state.overall <= 0] = NOT_PROPOSED
-        return _shared_lists(scores, row, request, limit)
+        lists = top_of_dense(scores, reach(request.excluded, limit))
+        return from_lists(lists, row, request.excluded, limit)
 
     def _counted(self, data: Dataset) -> PopularityState:
         at, amount = self._what_counts(data)
@@ -126,24 +127,6 @@ class Popularity(CandidateGenerator[PopularityState]):
         order = np.argsort(key, kind="stable")
         ends = np.append(key[order][1:] != key[order][:-1], np.ones(min(len(key), 1), bool))
         return np.sort(order[ends])
-
-
-def _shared_lists(scores: Floats64, which: Ints64, request: Request, limit: int) -> Candidates:
-    """Request row r gets row `which[r]` of `scores`, best first, without what is excluded for it.
-
-    Each row of scores is sorted once, as far as the longest list of excluded items can reach into it.
-    """
-    reach = limit + request.excluded.counts
-    lists = top_of_dense(scores, int(reach.max(initial=0)))
-    counts = np.minimum(np.diff(lists.indptr)[which], reach)
-    at = concat_ranges(lists.indptr[:-1][which], counts)
-    row = np.repeat(np.arange(len(which)), counts)
-    allowed = np.flatnonzero(~request.excluded.contains(row, lists.item[at]))
-    at, row = at[allowed], row[allowed]
-    indptr = row_pointers(np.bincount(row, minlength=len(which)))
-    kept = at[rank_in_row(indptr) <= limit]
-    served = row_pointers(np.minimum(np.diff(indptr), limit))
-    return Candidates(frozen(served), frozen(lists.item[kept]), frozen(lists.score[kept]))
 
 
 @hookimpl

@@ -23,8 +23,9 @@ LARGEST = 1_000_000
 
 @dataclass(frozen=True)
 class Weighted(Ranker[NoState]):
-    """One score from several columns c of the pool, each scaled within its row (scalarisation of objectives: Miettinen
-    1999), x_c being the scaled value of an entry:
+    """Several objectives in one score (scalarisation: Miettinen 1999).
+
+    Each column c of the pool is scaled within its row to x_c, and these are combined:
 
     * `combine: sum`: the sum of weight_c * x_c. A negative weight makes a column a cost.
     * `combine: product`: the weighted geometric mean, the product of x_c^(weight_c / sum of weights). An entry that has

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbarec.batch import Candidates
-from nbarec.kernels import NOT_PROPOSED, TIE, best_first, exclude, top_of_dense, weighted_row_sums
+from nbarec.kernels import (
+    NOT_PROPOSED,
+    TIE,
+    best_first,
+    exclude,
+    from_lists,
+    reach,
+    top_of_dense,
+    weighted_row_sums,
+)
 from nbarec.sparse import Csr
 
 Ranked = list[list[tuple[int, float]]]
@@ -182,3 +191,29 @@ def test_sums_do_not_depend_on_the_batch() -> None:
     together = weighted_row_sums(left, right)
     for user in range(30):
         assert (weighted_row_sums(left.take_rows(np.array([user])), right)[0] == together[user]).all()
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), unique=True), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.sets(st.integers(0, 9))), max_size=5),
+    st.integers(0, 11),
+)
+def test_rows_get_shared_lists_without_what_they_exclude(
+    shared: list[list[int]], asked: list[tuple[int, set[int]]], limit: int
+) -> None:
+    which = np.array([at % len(shared) for at, _ in asked], np.int64)
+    pairs = np.array([(row, item) for row, (_, some) in enumerate(asked) for item in some], np.int64).reshape(-1, 2)
+    excluded = Csr.from_pairs(pairs[:, 0], pairs[:, 1], None, (len(asked), 10))
+    assert reach(excluded, limit) == limit + max((len(some) for _, some in asked), default=0)
+    cut = [items[: reach(excluded, limit)] for items in shared]
+    given_lists = Candidates(
+        np.cumsum([0, *map(len, cut)]),
+        np.array([item for items in cut for item in items], np.int32),
+        np.array([1 / place for items in cut for place in range(1, len(items) + 1)], np.float32),
+    )
+    scored = [[(item, float(np.float32(1 / place))) for place, item in enumerate(items, 1)] for items in shared]
+    found = from_lists(given_lists, which, excluded, limit)
+    assert ranked(found) == [
+        [pair for pair in scored[at] if pair[0] not in some][:limit] for at, (_, some) in zip(which, asked, strict=True)
+    ]
+    assert not any(array.flags.writeable for array in (found.indptr, found.item, found.score))

@@ -15,7 +15,7 @@ from nbarec.errors import ConfigError
 from nbarec.events import Combine, Events
 from nbarec.expressions import Expression, MissingColumn, Scope
 from nbarec.ids import Ids
-from nbarec.scopes import EventScope, PoolScope, RequestScope, as_written, column_of
+from nbarec.scopes import EventScope, ItemScope, PoolScope, RequestScope, as_written, column_of
 from nbarec.sparse import Csr
 from nbarec.tables import MISSING_DATE, CategoryColumn, DateColumn, NumberColumn, Table, TagsColumn
 
@@ -158,6 +158,20 @@ def test_names_over_the_pool(text: str, expected: list[bool | None]) -> None:
     assert answers(PoolScope(request(), pool()), text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("item.genre == 'rock'", [True, False, None]),
+        ("item.regions in [DE, US]", [True, True, None]),
+        ("item.id in [S1, S3]", [True, False, True]),
+        ("now - item.released <= 1d", [True, False, None]),
+        ("now == 1000000", [True, True, True]),
+    ],
+)
+def test_names_over_items(text: str, expected: list[bool | None]) -> None:
+    assert answers(ItemScope(catalog(), NOW), text) == expected
+
+
 def test_each_event_may_have_its_own_clock() -> None:
     scope = replace(event_scope(), now=np.array([NOW - 70, NOW, NOW + 70]))
     assert answers(scope, "now - time <= 60s") == [True, True, False]
@@ -184,6 +198,7 @@ def test_numbers_over_the_pool() -> None:
         (event_scope(), ["item.tempo", "user.name", "context.hour", "score", "item", "user", "item."]),
         (RequestScope(request()), ["user.name", "item.genre", "score", "user", "context", "weight"]),
         (PoolScope(request(), pool()), ["user.name", "item.tempo", "b", "item", "context"]),
+        (ItemScope(catalog(), NOW), ["user.events", "context.hour", "genre", "item", "item.", "now.x", "score"]),
     ],
 )
 def test_other_names_are_refused(scope: Scope, unknown: list[str]) -> None:
@@ -193,7 +208,8 @@ def test_other_names_are_refused(scope: Scope, unknown: list[str]) -> None:
 
 
 def test_every_name_that_is_listed_has_a_column_of_full_size() -> None:
-    for scope in (event_scope(), RequestScope(request()), PoolScope(request(), pool())):
+    scopes: list[Scope] = [event_scope(), RequestScope(request()), PoolScope(request(), pool())]
+    for scope in (*scopes, ItemScope(catalog(), NOW)):
         names = scope.names()
         assert len(names) == len(set(names))
         for name in names:

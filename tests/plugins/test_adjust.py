@@ -218,8 +218,7 @@ def test_update_equals_a_refit(ranker):
     assert getattr(updated, name).tobytes() == getattr(refitted, name).tobytes()
 
 
-def test_pipeline_saves_and_loads(plug: Callable[..., None], music_text: str, tmp_path: Path):
-    plug(Novelty, PopularityPenalty, Recency)
+def test_pipeline_saves_and_loads(music_text: str, tmp_path: Path):
     stages = [{"use": "novelty"}, {"use": "popularity_penalty"}, {"use": "recency", "with": {"by": "released"}}]
     added = "".join(f"  - {stage}\n".replace("'", "") for stage in stages)
     model = Pipeline.from_text(music_text.replace("filters:\n", added + "filters:\n")).fit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -187,8 +186,7 @@ def test_yaml_reads_as_written():
     assert problems == []
 
 
-def test_pipeline_lifts_and_refuses_unknown_names(plug: Callable[..., None], music_text: str):
-    plug(Boost)
+def test_pipeline_lifts_and_refuses_unknown_names(music_text: str):
     text = music_text.replace("filters:\n", "  - {id: own, use: boost, with: {where: WHERE, add: 10}}\nfilters:\n")
     slate = Pipeline.from_text(text.replace("WHERE", "item.energy > 0.5")).fit().recommend(["u1", "nobody"], k=5)
     assert (slate.score[:, 0] > 10).all()

@@ -23,7 +23,7 @@ from nbarec.saved import load_model
 from nbarec.states import flatten, unflatten
 from nbarec.tables import CategoryColumn, NumberColumn, Table
 from nbarec.testing.worlds import pool_in_order, pool_of, request_for, sorted_by_score, tags_of, tiny_world
-from nbarec_plugins import greedy_order
+from nbarec_plugins import windows
 from nbarec_plugins.dpp import Dpp
 from nbarec_plugins.greedy_order import GreedyOrder, GreedyState
 from nbarec_plugins.mmr import Mmr
@@ -99,7 +99,7 @@ def test_one_user_alone_and_any_block_give_the_same(kind, space, monkeypatch: py
     state = spread.fit(DATA, ANYTHING)
     together = spread.select(state, request, pool)
     assert together.tolist() != list(range(len(pool)))
-    monkeypatch.setattr(greedy_order, "CELLS_IN_BLOCK", 1)
+    monkeypatch.setattr(windows, "CELLS_IN_BLOCK", 1)
     np.testing.assert_array_equal(spread.select(state, request, pool), together)
     for row, start in enumerate(pool.indptr[:-1]):
         alone = spread.select(state, *batch(rows[row : row + 1], 7))
@@ -228,7 +228,7 @@ slate: {{k: 2}}
 
 @KINDS
 def test_the_vectors_of_a_generator_reach_it_through_a_pipeline(plug: Plug, kind, tmp_path) -> None:
-    plug(Placed, Mmr, Dpp)
+    plug(Placed)
     kept, spread = (Pipeline.from_text(text_of(kind.name, relevance)).fit() for relevance in (1.0, 0.2))
     users = kept.data.users.all()
     assert kept.recommend(users).item.tolist() == [[0, 1]] * len(users)
@@ -241,7 +241,7 @@ def test_the_vectors_of_a_generator_reach_it_through_a_pipeline(plug: Plug, kind
 
 @KINDS
 def test_items_newer_than_the_generators_vectors_are_like_no_other(plug: Plug, kind) -> None:
-    plug(Placed, Mmr, Dpp)
+    plug(Placed)
     text = text_of(kind.name, 0.0).replace("use: placed", "use: placed, with: {turn: 0}")
     text = text.replace("candidates: [", "candidates: [{id: trending, use: popularity, k: 60, exclude: weight > 99}, ")
     newer = {"fresh", "fresher", "freshest"}

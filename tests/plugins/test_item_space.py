@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from nbarec.tables import CategoryColumn, Column, NumberColumn, Table
 from nbarec.testing.worlds import tags_of, tiny_world
 from nbarec_plugins.attributes import Features
-from nbarec_plugins.item_space import NOBODY, FeatureSpace, ItemSpace, VectorSpace
+from nbarec_plugins.item_space import FeatureSpace, ItemSpace, VectorSpace
+from nbarec_plugins.windows import NOBODY
 
 TINY = tiny_world().catalog
 FIELDS = {"artist": 1.0, "moods": 0.5, "tempo": 2.0, "explicit": 1.0, "released": 0.3}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -222,8 +222,7 @@ def test_yaml_reads_as_written():
     assert problems == []
 
 
-def test_pipeline_combines_earlier_rankers_and_refuses_strangers(plug: Callable[..., None], music_text: str):
-    plug(Weighted)
+def test_pipeline_combines_earlier_rankers_and_refuses_strangers(music_text: str):
     text = music_text.replace("filters:\n", "  - {id: all, use: weighted, with: {weights: WEIGHTS}}\nfilters:\n")
     model = Pipeline.from_text(text.replace("WEIGHTS", "{mixed: 0.7, similar: 0.2, trending: 0.1}")).fit()
     together = model.recommend(["u1", "u2", "nobody"])

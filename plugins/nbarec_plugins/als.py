@@ -1,0 +1,246 @@
+"""Alternating least squares: users and items as vectors whose products say how well they go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from nbarec.arrays import Bools, Floats32, Floats64, Ints32, Ints64, frozen, row_pointers
+from nbarec.batch import Candidates, Request
+from nbarec.components import CandidateGenerator, param
+from nbarec.data import Dataset
+from nbarec.errors import ConfigError
+from nbarec.events import Events
+from nbarec.hookspecs import hookimpl
+from nbarec.products import ItemIndex
+from nbarec.progress import track
+from nbarec.sparse import Csr
+from nbarec_plugins.als_objectives import Explicit, Implicit, Objective
+from nbarec_plugins.factor_solvers import HalfSweep, exact_rows
+from nbarec_plugins.sparse_rows import SparseRows
+
+Mode = Literal["implicit", "explicit"]
+
+REGULARIZATION = {"implicit": 0.3, "explicit": 0.1}
+"""What `regularization` is where the config leaves it out."""
+
+START = 0.1
+"""How long the random vectors are that fitting starts from, about."""
+
+UPDATE_SWEEPS = 2
+"""Sweeps over all data that an update takes, from the old item factors."""
+
+
+@dataclass(frozen=True)
+class AlsState:
+    """The vectors of the items that events taught something about; K of `n_items`.
+
+    `item` int32 [K]: their positions, ascending; `place` int32 [n_items]: where each item stands there, -1 for none.
+    `index` holds their vectors float32 [K, d], ready to be searched; in explicit mode the last column is the item's
+    bias, and `mean` that of all weights. `shared` float64 [d, d]: what the normal equations of every user hold.
+    """
+
+    item: Ints32
+    place: Ints32
+    index: ItemIndex
+    shared: Floats64
+    mean: float
+
+    @property
+    def factors(self) -> Floats32:
+        """The vectors: float32 [K, d]."""
+        return self.index.items
+
+
+@dataclass(frozen=True)
+class Als(CandidateGenerator[AlsState]):
+    """Scores item i for user u by the product x_u . y_i of two learnt vectors.
+
+    `mode: implicit` (Hu, Koren, Volinsky 2008) minimises
+
+        sum over all u, i of c_ui (p_ui - x_u . y_i)^2 + sum over u of ridge_u |x_u|^2 + sum over i of ridge_i |y_i|^2
+
+    where p_ui is 1 if the pair's combined weight is positive, else 0, and c_ui = unobserved + confidence |weight|. So
+    a pair of negative weight is a zero that is believed by its size, and one of weight 0 is as if it had no event.
+    ridge_u = regularization (n_u + unobserved n_items)^scaling with n_u the pairs of nonzero weight and n_items the
+    items that have one of positive weight; ridge_i likewise over users. `scaling: 0` is the plain constant of 2008.
+    In Rendle, Krichene, Zhang, Koren (2021) all pairs have the unobserved weight a with target 0, and observed ones
+    have weight 1 with target 1 beside it: their (a, lambda, nu) is `unobserved: a, confidence: 1, scaling: nu` and
+    `regularization: (1 + a) lambda` here, which only scales all scores by 1 + a.
+
+    `mode: explicit` takes weights as ratings (Zhou, Wilkinson, Schreiber, Pan 2008, with biases) and minimises
+
+        sum over rated u, i of (weight - mean - b_u - b_i - x_u . y_i)^2
+            + regularization (sum over u of n_u (|x_u|^2 + b_u^2) + sum over i of n_i (|y_i|^2 + b_i^2))
+
+    The score is mean + b_u + b_i + x_u . y_i, an estimate of the rating; pairs of weight 0 are ratings of 0.
+
+    Each sweep solves for all users, then for all items, by a few steps of conjugate gradients from the last sweep's
+    vectors. No user is stored: the history of the request is solved exactly for the item vectors, so a new user is
+    served like any. A history without a pair of positive weight (explicit: without any pair) of an item that has a
+    vector yields nothing. Items without such a pair of any user have no vector and are not proposed; nor are, in
+    implicit mode, those whose vector shrank to zero because the regularization outweighs all that their events say.
+
+    >>> drinks = {"ann": "tea milk", "bob": "tea milk", "cat": "rum cola", "dan": "rum cola", "eve": "tea"}
+    >>> pairs = [(user, item) for user, listed in drinks.items() for item in listed.split()]
+    >>> data = Dataset.from_arrays(*zip(*pairs))
+    >>> model = Als(factors=2)
+    >>> state = model.fit(data, np.random.default_rng(0))
+    >>> from nbarec.testing.worlds import request_for
+    >>> data.items.take(model.generate(state, request_for(data, [4]), limit=1).item)
+    ['milk']
+    """
+
+    name: ClassVar[str] = "als"
+    mode: Mode = param("implicit", doc="implicit: weights say how sure a liking is. explicit: weights are ratings.")
+    factors: int = param(64, ge=1, doc="Length of each vector.")
+    iterations: int = param(15, ge=1, doc="Sweeps: each solves for all users, then for all items.")
+    regularization: float | None = param(
+        None, gt=0, doc="How strongly vectors are drawn towards zero; left out: 0.3 (implicit) or 0.1 (explicit)."
+    )
+    confidence: float = param(1.0, gt=0, doc="implicit only: how much an event's weight counts against no event.")
+    unobserved: float = param(0.3, ge=0, doc="implicit only: how much a pair without events counts as a zero.")
+    scaling: float = param(
+        0.5, ge=0, le=1, doc="implicit only: 1 draws users and items by how many events they have, 0 all alike."
+    )
+    cg_steps: int = param(3, ge=1, doc="Steps of conjugate gradients in each half of a sweep; 2 is faster.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode == "explicit":
+            for name in ("confidence", "unobserved", "scaling"):
+                if getattr(self, name) != getattr(Als, name):
+                    raise ValueError(f"{name} has no part in mode: explicit; leave it out, or use mode: implicit")
+
+    def _objective(self, mean: float) -> Objective:
+        strength = REGULARIZATION[self.mode] if self.regularization is None else self.regularization
+        if self.mode == "explicit":
+            return Explicit(self.factors + 1, strength, mean)
+        return Implicit(self.factors, strength, self.confidence, self.unobserved, self.scaling)
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> AlsState:
+        """The items' vectors, from small random ones; the same for the same `rng`."""
+        spread = np.float32(START / np.sqrt(self.factors))
+        start = rng.standard_normal((data.events.n_items, self.factors), dtype=np.float32) * spread
+        return self._learnt(data.events, start, self.iterations, self.cg_steps)
+
+    def update(self, state: AlsState, data: Dataset, new: Dataset) -> AlsState:
+        """Two sweeps over all data from the old item vectors, of twice the steps: not a refit, but close to one.
+
+        A new item begins at its users' vectors: the first half of a sweep finds these from the old items.
+        """
+        start = np.zeros((data.events.n_items, state.factors.shape[1]), np.float32)
+        start[state.item] = state.factors
+        return self._learnt(data.events, start, UPDATE_SWEEPS, 2 * self.cg_steps)
+
+    def _learnt(self, events: Events, start: Floats32, sweeps: int, steps: int) -> AlsState:
+        """The state after so many sweeps from the item vectors `start` float32 [n_items, factors or more]."""
+        mean = _mean(events) if self.mode == "explicit" else 0.0
+        objective = self._objective(mean)
+        pairs = objective.pairs_of(events)
+        taught = objective.speaks(pairs.transpose())
+        items = np.zeros((len(start), objective.width), np.float32)
+        items[taught, : start.shape[1]] = start[taught]
+        with np.errstate(over="ignore", invalid="ignore"):  # `_check` tells what to do
+            _sweep(objective, _only_columns(pairs, taught), items, sweeps, steps)
+        return _state(objective, items, np.flatnonzero(taught & objective.remains(items)), mean)
+
+    def generate(self, state: AlsState, request: Request, limit: int) -> Candidates:
+        """The items with the largest scores, best first."""
+        vectors, speaks = self._folded_in(state, request)
+        served = np.flatnonzero(speaks)
+        if not len(served):
+            return Candidates.empty(len(request))
+        users, level = self._objective(state.mean).asked(vectors[served])
+        found = state.index.best(users, limit, _at_places(request.excluded.take_rows(served), state))
+        score = found.score + np.repeat(level, np.diff(found.indptr))
+        counts = np.zeros(len(request), np.int64)
+        counts[served] = np.diff(found.indptr)
+        return Candidates(
+            frozen(row_pointers(counts)), frozen(state.item[found.item]), frozen(score.astype(np.float32))
+        )
+
+    def _folded_in(self, state: AlsState, request: Request) -> tuple[Floats64, Bools]:
+        """The vector of each row, float64 [B, d], and whether its history says anything; zeros where it does not."""
+        objective = self._objective(state.mean)
+        pairs = _only_columns(objective.pairs_of(request.history), state.place >= 0)
+        pairs = replace(pairs, column=state.place[pairs.column], columns=len(state.item))
+        problem = objective.problem(pairs, len(state.item)).without(objective.offset(state.factors))
+        return exact_rows(problem, objective.design(state.factors), state.shared), objective.speaks(pairs)
+
+    def item_vectors(self, state: AlsState) -> Floats32:
+        """The items' vectors, without biases; zeros for an item that has none."""
+        vectors = np.zeros((len(state.place), self.factors), np.float32)
+        vectors[state.item] = state.factors[:, : self.factors]
+        return frozen(vectors)
+
+    def user_vectors(self, state: AlsState, request: Request) -> Floats32:
+        """The users' vectors, without biases, solved from the history."""
+        return frozen(self._folded_in(state, request)[0][:, : self.factors].astype(np.float32))
+
+
+def _mean(events: Events) -> float:
+    """The mean weight of all pairs; 0 where there are none."""
+    weight = events.pair_weights()
+    return float(weight.mean()) if len(weight) else 0.0
+
+
+def _sweep(objective: Objective, pairs: SparseRows, items: Floats32, sweeps: int, steps: int) -> None:
+    """Better item vectors float32 [items, d], in place; `pairs` (users x items) are those of items with a vector."""
+    by_item = pairs.transpose()
+    user_side = HalfSweep.of(objective.problem(pairs, int(objective.speaks(by_item).sum())), objective.width)
+    item_side = HalfSweep.of(objective.problem(by_item, int(objective.speaks(pairs).sum())), objective.width)
+    users = np.zeros((pairs.rows, objective.width), np.float32)
+    with track("als sweeps", sweeps) as advance:
+        # One step a sweep: each starts from the one before.
+        for _ in range(sweeps):
+            objective.improve(user_side, users, items, steps)
+            _check(users, pairs)
+            objective.improve(item_side, items, users, steps)
+            _check(items, pairs)
+            advance(1)
+
+
+def _check(vectors: Floats32, pairs: SparseRows) -> None:
+    """Raise ConfigError where vectors are not finite."""
+    if not np.isfinite(vectors).all():
+        largest = float(np.abs(pairs.value).max())
+        raise ConfigError(
+            f"als: the vectors grew beyond what float32 holds; the weights reach {largest:g} in size: "
+            "cap them with data.feedback.combine.max, or use data.feedback.transform: log1p"
+        )
+
+
+def _state(objective: Objective, items: Floats32, item: Ints64, mean: float) -> AlsState:
+    """The state of the items at positions `item` that have a vector."""
+    place = np.full(len(items), -1, np.int32)
+    place[item] = np.arange(len(item))
+    factors = items[item]
+    shared = objective.shared(objective.design(factors))
+    return AlsState(frozen(item.astype(np.int32)), frozen(place), ItemIndex.of(factors), frozen(shared), mean)
+
+
+def _only_columns(pairs: SparseRows, keep: Bools) -> SparseRows:
+    """The same rows with the entries in those columns alone where `keep` bool [columns] holds."""
+    kept = keep[pairs.column]
+    if kept.all():
+        return pairs
+    indptr = row_pointers(np.bincount(pairs.row_of[kept], minlength=pairs.rows))
+    return SparseRows(frozen(indptr), frozen(pairs.column[kept]), frozen(pairs.value[kept]), pairs.columns)
+
+
+def _at_places(excluded: Csr, state: AlsState) -> Csr:
+    """Excluded items at their places among the state's: (rows x K)."""
+    place = state.place[excluded.indices]
+    kept = place >= 0
+    indptr = row_pointers(np.bincount(excluded.row_of[kept], minlength=excluded.shape[0]))
+    shape = (excluded.shape[0], len(state.item))
+    return Csr(frozen(indptr), frozen(place[kept]), frozen(excluded.data[kept]), shape)
+
+
+@hookimpl
+def nbarec_candidate_generators() -> list[type[Als]]:
+    """The generators of this module."""
+    return [Als]

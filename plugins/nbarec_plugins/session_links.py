@@ -1,0 +1,163 @@
+"""Sessions of events, and which items stand together in them or follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nbarec.arrays import Floats64, Ints32, Ints64, frozen, row_pointers
+from nbarec.errors import ConfigError
+from nbarec.events import Events
+from nbarec.progress import track
+from nbarec.tables import TagsColumn
+from nbarec_plugins.levels import groups_of
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, overlaps, strongest
+
+NONE = -1
+"""The session of a row without events."""
+
+
+def session_numbers(events: Events, gap: float, by: str | None, who: str) -> Ints64:
+    """Which session each event is in, rows one after the other: int64 [events].
+
+    A session is a run of a row's events with pauses of at most `gap` seconds (events without times have none), or with
+    `by` all of a row's events that have the same value in that column; those without one form a session too. Raises
+    ConfigError, speaking for the component `who`, where the events have no such column, or one of many values.
+    """
+    if by is None:
+        begins = np.ones(len(events), bool)
+        begins[1:] = (np.diff(events.row) != 0) | (np.diff(events.time) > gap)
+        return np.cumsum(begins) - 1
+    value = _values(events, by, who) + 1
+    key = events.row * (int(value.max(initial=0)) + 1) + value
+    return np.asarray(np.unique(key, return_inverse=True)[1].reshape(-1), np.int64)
+
+
+def _values(events: Events, by: str, who: str) -> Ints64:
+    """A whole number an event that is the same where the value is, -1 where it is missing: int64 [events]."""
+    name = by.removeprefix("context.")
+    column = events.columns.get(name)
+    if column is None:
+        raise ConfigError(
+            f"{who} has `by: {by}`, but the events have no column {name!r}; "
+            f"they have: {', '.join(events.columns) or 'none'}"
+        )
+    if isinstance(column, TagsColumn):
+        raise ConfigError(f"{who} has `by: {by}`, but {name!r} has several values an event; use a column with one")
+    return groups_of(column).astype(np.int64)
+
+
+def newest_sessions(events: Events, number: Ints64) -> Ints64:
+    """The session of each row's last event, `NONE` for a row without: int64 [rows]."""
+    newest = np.full(events.rows, NONE)
+    filled = events.counts > 0
+    newest[filled] = number[events.indptr[1:][filled] - 1]
+    return newest
+
+
+@dataclass(frozen=True)
+class Links:
+    """What leads from items to items: `left` (items x ways) @ `right` (ways x items), `right` holding the weights."""
+
+    left: SparseRows
+    right: SparseRows
+
+    def strongest(self, strength: Callable[[Overlaps], Floats64], limit: int) -> SparseRows:
+        """The `limit` strongest other items of each item, with `strength` float64 [entries] above 0: (items x items).
+
+        Strengths within 1e-9 of the row's largest are ties and go by item position.
+        """
+        counts, columns, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0)]
+        with track("items of sessions", self.left.rows) as advance:
+            # One step a block of rows: what bounds the memory.
+            for met in overlaps(self.left, self.right, (lambda _one, weight: weight,)):
+                found = strength(met)
+                other = np.flatnonzero((found > 0) & (met.first + met.row != met.column))
+                kept = other[strongest(met.row[other], found[other], met.rows, limit)]
+                counts.append(np.bincount(met.row[kept], minlength=met.rows))
+                columns.append(met.column[kept].astype(np.int32))
+                values.append(found[kept])
+                advance(met.rows)
+        indptr = row_pointers(np.concatenate(counts))
+        return SparseRows(
+            frozen(indptr), frozen(np.concatenate(columns)), frozen(np.concatenate(values)), self.right.columns
+        )
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Events session by session, in order within each: `item` int32 [events], `session` int64 [events] ascending from
+    0 without a gap; there are `n_items` items."""
+
+    item: Ints32
+    session: Ints64
+    n_items: int
+
+    @classmethod
+    def of(cls, events: Events, number: Ints64) -> Sessions:
+        """The events by their session `number` int64 [events], as `session_numbers` counts."""
+        order = np.argsort(number, kind="stable")
+        return cls(frozen(events.item[order]), frozen(number[order]), events.n_items)
+
+    @cached_property
+    def _cells(self) -> tuple[Ints64, Ints64]:
+        """The distinct pairs session * n_items + item, ascending, and which of them each event is: int64."""
+        distinct, cell = np.unique(self.session * self.n_items + self.item, return_inverse=True)
+        return distinct, cell.reshape(-1)
+
+    @cached_property
+    def incidence(self) -> SparseRows:
+        """A 1 where a session has an item: (sessions x items)."""
+        row, column = np.divmod(self._cells[0], max(self.n_items, 1))
+        indptr = row_pointers(np.bincount(row, minlength=int(self.session.max(initial=NONE)) + 1))
+        return SparseRows(indptr, column.astype(np.int32), np.ones(len(column)), self.n_items)
+
+    def together(self, steps: int | None) -> Links:
+        """From each item to those in the same session, once a session, with weight 1; with `steps` to those that stand
+        at most so many events away, with weight 1 / distance of where they stand closest."""
+        if steps is None:
+            return Links(self.incidence.transpose(), self.incidence)
+        first, second, weight = self._pairs(steps)
+        distinct, cell = self._cells
+        cells, item = np.append(cell[first], cell[second]), np.append(self.item[second], self.item[first])
+        ways = _joined(cells, item, np.append(weight, weight), (len(distinct), self.n_items), np.maximum)
+        return self._links(distinct % max(self.n_items, 1), ways)
+
+    def followed(self, steps: int) -> Links:
+        """From each item to those that follow it in a session within `steps` events, with weight 1 / distance, as often
+        as they do."""
+        first, second, weight = self._pairs(steps)
+        return self._links(self.item, _joined(first, self.item[second], weight, (len(self.item), self.n_items), np.add))
+
+    def _links(self, item: Ints64 | Ints32, ways: SparseRows) -> Links:
+        """`item` int [ways]: where each way starts."""
+        starts = SparseRows(np.arange(len(item) + 1), item.astype(np.int32), np.ones(len(item)), self.n_items)
+        return Links(starts.transpose(), ways)
+
+    def _pairs(self, steps: int) -> tuple[Ints64, Ints64, Floats64]:
+        """Positions of two events of a session, of different items, and 1 / how many events apart they stand."""
+        longest = int(np.bincount(self.session).max(initial=0))
+        firsts, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for distance in range(1, min(steps, longest - 1) + 1):  # a step a distance: few, each over all events
+            met = (self.session[distance:] == self.session[:-distance]) & (
+                self.item[distance:] != self.item[:-distance]
+            )
+            firsts.append(np.flatnonzero(met))
+            distances.append(np.full(len(firsts[-1]), distance))
+        first, distance_of = np.concatenate(firsts), np.concatenate(distances)
+        return first, first + distance_of, 1.0 / distance_of
+
+
+def _joined(row: Ints64, column: Ints32, value: Floats64, shape: tuple[int, int], join: np.ufunc) -> SparseRows:
+    """Rows of (row, column, value) triples in any order; `join` makes one value of those of equal pairs."""
+    key = row * shape[1] + column
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    starts = np.flatnonzero(np.append(np.ones(min(len(key), 1), bool), key[1:] != key[:-1]))
+    joined = join.reduceat(value[order], starts) if len(starts) else np.empty(0)
+    kept_row, kept_column = np.divmod(key[starts], max(shape[1], 1))
+    indptr = row_pointers(np.bincount(kept_row, minlength=shape[0]))
+    return SparseRows(indptr, kept_column.astype(np.int32), joined, shape[1])

@@ -1,0 +1,235 @@
+"""User-based collaborative filtering: what people with a like history took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from nbarec.arrays import Floats64, Ints32, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.batch import Candidates, Request
+from nbarec.components import CandidateGenerator, param
+from nbarec.data import Dataset
+from nbarec.events import Events
+from nbarec.hookspecs import hookimpl
+from nbarec.kernels import best_first
+from nbarec.sparse import Csr
+from nbarec_plugins.neighbours import Measure
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, grades, overlaps, strongest, sums_at
+
+Score = Literal["sum", "mean"]
+
+_TERMS: Mapping[Score, tuple[Term, ...]] = {
+    "sum": (np.multiply,),
+    "mean": (np.multiply, lambda similarity, _weight: similarity),
+}
+
+_ONLY_WITH = {
+    "alpha": ("similarity", "cosine"),
+    "item_discount": ("similarity", "cosine"),
+    "popularity_discount": ("score", "sum"),
+}
+"""Parameters that say something only where another parameter has this value."""
+
+
+@dataclass(frozen=True)
+class UserCfState:
+    """What it takes to find the neighbours of any history, and what they say.
+
+    `compared` (items x users) holds the values that users are compared by, `size` float64 [users] the sum of each
+    user's squared ones, `weights` (users x items) what scores add up. float64 [items] each: `rarity` multiplies the
+    weights of a history before they are compared, `lift` multiplies the scores.
+    """
+
+    compared: SparseRows
+    size: Floats64
+    weights: SparseRows
+    rarity: Floats64
+    lift: Floats64
+
+
+@dataclass(frozen=True)
+class UserCf(CandidateGenerator[UserCfState]):
+    """Scores item i by what the users most like user u did with it (Resnick, Iacovou, Suchak, Bergstrom, Riedl 1994;
+    Herlocker, Konstan, Borchers, Riedl 1999).
+
+    The neighbours of u are the `neighbors` training users v of the largest similarity s(u, v) above 0, whatever items
+    they have; ties go by user position. Where u is a training user himself, he is none of them. Any other history is
+    compared alike, so a new user is served by what he did so far. With x and y the weights of u and v (a pair's events
+    combined into one first), n the number of items in common and n_i the training users of item i:
+
+    * `similarity: cosine`: s = sum(x y r) / (sum(x^2 r)^alpha sum(y^2 r)^(1 - alpha)), absent weights 0. With `alpha`
+      0.5 that is the cosine; above it, neighbours with long histories gain (the asymmetric form of Aiolli 2013).
+      r = n_i^-item_discount: what few people took says more (the idea of the inverse user frequency of Breese,
+      Heckerman, Kadie 1998). Pairs of weight 0 say nothing.
+    * `similarity: pearson`: the correlation of x and y over the items in common, means over these too. A pair of
+      weight 0 is a rating like any other. Where weights do not vary there is no correlation: use it for ratings.
+
+    Either is multiplied by n / (n + shrink), which draws what few items say towards 0. A negative similarity makes no
+    neighbour: it is less reliable than a positive one (Desrosiers, Karypis 2011). With sums over the neighbours v that
+    have i, and w the weight that v gave it:
+
+    * `score: sum`: sum(s w) n_i^-popularity_discount, for ranking: many who have the item speak louder than few.
+    * `score: mean`: sum(s w) / sum(s), an estimate of u's own weight; with pearson the classic prediction of a rating,
+      the mean of u's weights + sum(s (w - the mean of v's weights)) / sum(s). One neighbour's word is enough for the
+      top of this list, unless `min_neighbors` asks for more.
+
+    An item is proposed where its score is above 0, so negative weights count against it. A history that is empty, or
+    shares no item with anybody, yields nothing.
+
+    >>> data = Dataset.from_arrays(["ann", "ann", "bob", "bob", "cem"], ["tea", "milk", "tea", "rusk", "jam"])
+    >>> UserCf(item_discount=0).fit(data, np.random.default_rng(0)).size.tolist()
+    [2.0, 2.0, 1.0]
+    """
+
+    name: ClassVar[str] = "user_cf"
+    similarity: Literal["cosine", "pearson"] = param("cosine", doc="How alike two users are; pearson is for ratings.")
+    neighbors: int = param(100, ge=1, doc="How many of the most similar users have a say.")
+    shrink: float = param(20.0, ge=0, doc="Similarities of n common items are multiplied by n / (n + shrink).")
+    alpha: float = param(0.7, ge=0, le=1, doc="cosine only: 0.5 is symmetric; more favours neighbours who took much.")
+    item_discount: float = param(0.5, ge=0, doc="cosine only: how much less a popular item says about likeness.")
+    score: Score = param("sum", doc="sum ranks by how much neighbours took an item; mean estimates a weight.")
+    popularity_discount: float = param(0.2, ge=0, doc="sum only: how much of an item's popularity scores lose.")
+    min_neighbors: int = param(1, ge=1, doc="An item is proposed only where so many neighbours have it.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, (other, needed) in _ONLY_WITH.items():
+            if getattr(self, other) != needed and getattr(self, name) != getattr(type(self), name):
+                raise ValueError(
+                    f"{name} has no part in {other}: {getattr(self, other)}; leave it out, or use {other}: {needed}"
+                )
+        if self.min_neighbors > self.neighbors:
+            raise ValueError(
+                f"min_neighbors must be at most neighbors, which is {self.neighbors}, not {self.min_neighbors}"
+            )
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> UserCfState:
+        """Lay out what the training users did; deterministic. Neighbours are found for each request."""
+        return self._laid_out(data.events)
+
+    def update(self, state: UserCfState, data: Dataset, new: Dataset) -> UserCfState:
+        """Equal to a refit, to the bit: laying out anew is cheap."""
+        return self._laid_out(data.events)
+
+    def generate(self, state: UserCfState, request: Request, limit: int) -> Candidates:
+        """Items that neighbours of the history have, best first."""
+        read = self._read(request.history)
+        near, mean = self._nearest(state, read, request.user), self._means(read)
+        best = [Candidates.empty(0)]
+        # One step a block of rows: what bounds the memory.
+        for met in overlaps(near, state.weights, _TERMS[self.score]):
+            score = self._scores(met, mean, state.lift)
+            proposed = (score > 0) & (met.common >= self.min_neighbors)
+            proposed[_positions_of(request.excluded, met)] = False
+            at = np.flatnonzero(proposed)
+            at = at[_contenders(met.row[at], score[at], met.rows, limit)]
+            best.append(best_first(met.row[at], met.column[at], score[at], met.rows, limit))
+        return _stacked(best)
+
+    def _laid_out(self, events: Events) -> UserCfState:
+        seen = self._read(events)
+        users_of = np.maximum(seen.column_sums(np.ones(len(seen.column))), 1)
+        rarity = users_of ** (-self.item_discount / 2 if self.similarity == "cosine" else 0.0)
+        lift = users_of ** (-self.popularity_discount if self.score == "sum" else 0.0)
+        compared = _scaled(seen, rarity)
+        weights = SparseRows(
+            seen.indptr, seen.column, frozen(seen.value - self._means(seen)[seen.row_of]), seen.columns
+        )
+        return UserCfState(compared.transpose(), frozen(_squares(compared)), weights, frozen(rarity), frozen(lift))
+
+    def _read(self, events: Events) -> SparseRows:
+        """The pairs that count, in rows of users."""
+        matrix, weight = events.matrix(), events.pair_weights()
+        return SparseRows.from_csr(matrix, (weight != 0) | (self.similarity == "pearson"), weight)
+
+    def _means(self, read: SparseRows) -> Floats64:
+        """What each user's weights are seen relative to: float64 [rows]."""
+        if self.similarity == "cosine" or self.score == "sum":
+            return np.zeros(read.rows)
+        return sums_at(read.row_of, read.value, read.rows) / np.maximum(read.counts, 1)
+
+    def _nearest(self, state: UserCfState, read: SparseRows, user: Ints32) -> SparseRows:
+        """The neighbours of each history and how similar they are: (B x training users).
+
+        `read` holds the histories, `user` int32 [B] the training users whose they are, -1 where nobody's.
+        """
+        compared, measure = _scaled(read, state.rarity), Measure(self.similarity, self.shrink)
+        own, others = _squares(compared) ** (2 * self.alpha), state.size ** (2 - 2 * self.alpha)
+        counts, columns, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0)]
+        # One step a block of rows: what bounds the memory.
+        for met in overlaps(compared, state.compared, measure.terms):
+            row = met.first + met.row
+            strength = measure.strength(met, own[row], others[met.column])
+            other = np.flatnonzero((strength > 0) & (user[row] != met.column))
+            kept = other[strongest(met.row[other], strength[other], met.rows, self.neighbors)]
+            counts.append(np.bincount(met.row[kept], minlength=met.rows))
+            columns.append(met.column[kept].astype(np.int32))
+            values.append(strength[kept])
+        indptr = row_pointers(np.concatenate(counts))
+        return SparseRows(indptr, np.concatenate(columns), np.concatenate(values), len(state.size))
+
+    def _scores(self, met: Overlaps, mean: Floats64, lift: Floats64) -> Floats64:
+        """The score of each entry: float64 [entries]. `mean` float64 [B], `lift` float64 [items]."""
+        if self.score == "sum":
+            return met.sums[0] * lift[met.column]
+        return mean[met.first + met.row] + met.sums[0] / met.sums[1]
+
+
+def _scaled(rows: SparseRows, factor: Floats64) -> SparseRows:
+    """The same entries, each multiplied by the factor of its column: `factor` float64 [columns]."""
+    return SparseRows(rows.indptr, rows.column, frozen(rows.value * factor[rows.column]), rows.columns)
+
+
+def _squares(rows: SparseRows) -> Floats64:
+    """The sum of each row's squared values, added up in order: float64 [rows]."""
+    return sums_at(rows.row_of, rows.value**2, rows.rows)
+
+
+def _positions_of(excluded: Csr, met: Overlaps) -> Ints64:
+    """Which entries of a block are excluded: int64, ascending."""
+    span = slice(excluded.indptr[met.first], excluded.indptr[met.first + met.rows])
+    row = np.repeat(np.arange(met.rows), np.diff(excluded.indptr[met.first : met.first + met.rows + 1]))
+    wanted = row * excluded.shape[1] + excluded.indices[span]
+    there = met.row * excluded.shape[1] + met.column
+    at = np.searchsorted(there, wanted)
+    found = np.append(there, -1)[at] == wanted
+    return np.asarray(at[found])
+
+
+def _contenders(row: Ints64, score: Floats64, rows: int, limit: int) -> Ints64:
+    """Positions of all that can be among the `limit` best of each row, ties by position: int64, ascending.
+
+    `row` int64 [N] ascending, `score` float64 [N] above 0. What lies two grades or less from the `limit`-th best may
+    tie with it. Where that is all of one grade it surely does, and only the first that have a place stay, with the
+    best, whose score they share: means of few stars tie by the thousand. Elsewhere the whole row stays.
+    """
+    grade, last = grades(row, score, rows, max(limit, 1))
+    distance = grade - last[row]
+    near = np.flatnonzero(np.abs(distance) <= 2)
+    place = rank_in_row(row_pointers(np.bincount(row[near], minlength=rows)))
+    free = limit - np.bincount(row[distance > 0], minlength=rows)
+    best = np.zeros(rows)
+    np.maximum.at(best, row[near], score[near])
+    shared = near[score[near] == best[row[near]]]
+    differing = np.zeros(rows, bool)
+    differing[row[near[distance[near] != 0]]] = True
+    kept = (distance > 2) | differing[row]
+    kept[near[place <= free[row[near]]]] = True
+    kept[shared[np.unique(row[shared], return_index=True)[1]]] = True
+    return np.flatnonzero(kept)
+
+
+def _stacked(blocks: Sequence[Candidates]) -> Candidates:
+    """The rows of all blocks, one after the other."""
+    counts = np.concatenate([np.diff(block.indptr) for block in blocks])
+    item, score = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("item", "score"))
+    return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))
+
+
+@hookimpl
+def nbarec_candidate_generators() -> list[type[UserCf]]:
+    """The generators of this module."""
+    return [UserCf]
