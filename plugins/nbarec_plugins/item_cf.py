@@ -13,9 +13,9 @@ from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.hookspecs import hookimpl
-from nbarec.kernels import best_first
+from nbarec_plugins.best_overlaps import best_overlaps
 from nbarec_plugins.neighbours import Measure, Signal, Similarity
-from nbarec_plugins.sparse_rows import SparseRows, Term, grades, overlaps
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term
 
 Score = Literal["sum", "mean"]
 
@@ -95,27 +95,10 @@ class ItemCf(CandidateGenerator[ItemCfState]):
         history = request.history.matrix()
         weight = request.history.pair_weights()
         read = SparseRows.from_csr(history, weight != 0, weight)
-        possible = np.maximum(limit, 1) + request.excluded.counts
-        rows, items, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
-        # One step a block of rows: what bounds the memory.
-        for met in overlaps(read, state.neighbours, _TERMS[self.score]):
-            proposed = np.flatnonzero(met.sums[0] > 0)
-            row, score = met.row[proposed], self._scores(met.sums, proposed)
-            grade, last = grades(row, score, met.rows, possible[met.first : met.first + met.rows])
-            kept = grade >= last[row] - 2
-            rows.append(met.first + row[kept])
-            items.append(met.column[proposed[kept]])
-            scores.append(score[kept])
-        return _best_allowed(np.concatenate(rows), np.concatenate(items), np.concatenate(scores), request, limit)
+        return best_overlaps(read, state.neighbours, _TERMS[self.score], self._scores, request.excluded, limit)
 
-    def _scores(self, sums: tuple[Floats64, ...], at: Ints64) -> Floats64:
-        return sums[0][at] if self.score == "sum" else sums[0][at] / sums[1][at]
-
-
-def _best_allowed(row: Ints64, item: Ints64, score: Floats64, request: Request, limit: int) -> Candidates:
-    """The best of these entries, the request's excluded ones left out."""
-    allowed = ~request.excluded.contains(row, item)
-    return best_first(row[allowed], item[allowed], score[allowed], len(request), limit)
+    def _scores(self, met: Overlaps) -> Floats64:
+        return met.sums[0] if self.score == "sum" else met.sums[0] / met.sums[1]
 
 
 @hookimpl

@@ -14,11 +14,11 @@ from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.events import Events
 from nbarec.hookspecs import hookimpl
-from nbarec.kernels import best_first
 from nbarec.params import Duration
+from nbarec_plugins.best_overlaps import best_overlaps
 from nbarec_plugins.neighbours import Measure
 from nbarec_plugins.session_links import NONE, Sessions, newest_sessions, session_numbers
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, grades, overlaps, sums_at
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, sums_at
 
 
 @dataclass(frozen=True)
@@ -94,19 +94,11 @@ class Session(CandidateGenerator[SessionState]):
 
     def generate(self, state: SessionState, request: Request, limit: int) -> Candidates:
         """What the current session leads to, best first."""
-        possible = np.maximum(limit, 1) + request.excluded.counts
-        rows, items, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
-        # One step a block of rows: what bounds the memory.
-        for met in overlaps(self._current(request), state.neighbours, (np.multiply,)):
-            score = met.sums[0]
-            grade, least = grades(met.row, score, met.rows, possible[met.first : met.first + met.rows])
-            kept = grade >= least[met.row] - 2
-            rows.append(met.first + met.row[kept])
-            items.append(met.column[kept])
-            scores.append(score[kept])
-        row, item, found = np.concatenate(rows), np.concatenate(items), np.concatenate(scores)
-        allowed = ~request.excluded.contains(row, item)
-        return best_first(row[allowed], item[allowed], found[allowed], len(request), limit)
+
+        def score(met: Overlaps) -> Floats64:
+            return met.sums[0]
+
+        return best_overlaps(self._current(request), state.neighbours, (np.multiply,), score, request.excluded, limit)
 
     def _learnt(self, events: Events) -> SessionState:
         if self.stale == "nothing" and len(events) and not events.time.any():

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints32, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats64, Ints32, frozen, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.events import Events
 from nbarec.hookspecs import hookimpl
-from nbarec.kernels import best_first
-from nbarec.sparse import Csr
+from nbarec_plugins.best_overlaps import best_overlaps
 from nbarec_plugins.neighbours import Measure
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, grades, overlaps, strongest, sums_at
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest, sums_at
 
 Score = Literal["sum", "mean"]
 
@@ -118,16 +117,11 @@ class UserCf(CandidateGenerator[UserCfState]):
         """Items that neighbours of the history have, best first."""
         read = self._read(request.history)
         near, mean = self._nearest(state, read, request.user), self._means(read)
-        best = [Candidates.empty(0)]
-        # One step a block of rows: what bounds the memory.
-        for met in overlaps(near, state.weights, _TERMS[self.score]):
-            score = self._scores(met, mean, state.lift)
-            proposed = (score > 0) & (met.common >= self.min_neighbors)
-            proposed[_positions_of(request.excluded, met)] = False
-            at = np.flatnonzero(proposed)
-            at = at[_contenders(met.row[at], score[at], met.rows, limit)]
-            best.append(best_first(met.row[at], met.column[at], score[at], met.rows, limit))
-        return _stacked(best)
+
+        def score(met: Overlaps) -> Floats64:
+            return np.where(met.common >= self.min_neighbors, self._scores(met, mean, state.lift), 0.0)
+
+        return best_overlaps(near, state.weights, _TERMS[self.score], score, request.excluded, limit)
 
     def _laid_out(self, events: Events) -> UserCfState:
         seen = self._read(events)
@@ -186,47 +180,6 @@ def _scaled(rows: SparseRows, factor: Floats64) -> SparseRows:
 def _squares(rows: SparseRows) -> Floats64:
     """The sum of each row's squared values, added up in order: float64 [rows]."""
     return sums_at(rows.row_of, rows.value**2, rows.rows)
-
-
-def _positions_of(excluded: Csr, met: Overlaps) -> Ints64:
-    """Which entries of a block are excluded: int64, ascending."""
-    span = slice(excluded.indptr[met.first], excluded.indptr[met.first + met.rows])
-    row = np.repeat(np.arange(met.rows), np.diff(excluded.indptr[met.first : met.first + met.rows + 1]))
-    wanted = row * excluded.shape[1] + excluded.indices[span]
-    there = met.row * excluded.shape[1] + met.column
-    at = np.searchsorted(there, wanted)
-    found = np.append(there, -1)[at] == wanted
-    return np.asarray(at[found])
-
-
-def _contenders(row: Ints64, score: Floats64, rows: int, limit: int) -> Ints64:
-    """Positions of all that can be among the `limit` best of each row, ties by position: int64, ascending.
-
-    `row` int64 [N] ascending, `score` float64 [N] above 0. What lies two grades or less from the `limit`-th best may
-    tie with it. Where that is all of one grade it surely does, and only the first that have a place stay, with the
-    best, whose score they share: means of few stars tie by the thousand. Elsewhere the whole row stays.
-    """
-    grade, last = grades(row, score, rows, max(limit, 1))
-    distance = grade - last[row]
-    near = np.flatnonzero(np.abs(distance) <= 2)
-    place = rank_in_row(row_pointers(np.bincount(row[near], minlength=rows)))
-    free = limit - np.bincount(row[distance > 0], minlength=rows)
-    best = np.zeros(rows)
-    np.maximum.at(best, row[near], score[near])
-    shared = near[score[near] == best[row[near]]]
-    differing = np.zeros(rows, bool)
-    differing[row[near[distance[near] != 0]]] = True
-    kept = (distance > 2) | differing[row]
-    kept[near[place <= free[row[near]]]] = True
-    kept[shared[np.unique(row[shared], return_index=True)[1]]] = True
-    return np.flatnonzero(kept)
-
-
-def _stacked(blocks: Sequence[Candidates]) -> Candidates:
-    """The rows of all blocks, one after the other."""
-    counts = np.concatenate([np.diff(block.indptr) for block in blocks])
-    item, score = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("item", "score"))
-    return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))
 
 
 @hookimpl

@@ -164,12 +164,22 @@ def test_the_score_of_a_pair_depends_on_the_pair_alone(length: int) -> None:
 def test_a_long_chain_of_ties_is_one_group_however_far_it_reaches_down() -> None:
     chain = 0.9e-9 * np.arange(2500, 0, -1)  # each a tie of the next, and all of them far beyond rounding errors
     items = np.append(chain[::-1], 1.0).astype(np.float32)[:, None]
-    users = np.array([[1.0], [0.0], [-1.0]])
-    excluded = excluding(np.arange(2501) == np.array([0, 1, 2500])[:, None])
+    users = np.array([[1.0], [1.0], [0.0], [-1.0]])
+    excluded = excluding(np.arange(2501) == np.array([0, 3, 1, 2500])[:, None])
     for limit in (1, 2, 4):
         found = ranked(best_products(users, items, limit, excluded))
         assert found == reference(users, items, limit, excluded)
-    assert [item for item, _ in found[0]] == [2500, 1, 2, 3]
+    # An excluded item links nothing.
+    assert [[item for item, _ in row] for row in found[:2]] == [[2500, 1, 2, 3], [2500, 4, 5, 6]]
+
+
+@pytest.mark.usefixtures("blocks")
+def test_ties_of_items_of_different_lengths_go_by_position_across_the_limit_too() -> None:
+    items = np.array([[1.0, 1.0], [2.0, 0.0], [-1.0, 3.0], [4.0, 1.0], [0.0, 0.5]], np.float32)
+    users = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-10], [-1.0, -1.0]])
+    for limit in range(1, 6):
+        found = [[item for item, _ in row] for row in ranked(best_products(users, items, limit, nothing(users, items)))]
+        assert found == [[3, 0, 1, 2, 4][:limit]] * 2 + [[4, 0, 1, 2, 3][:limit]]
 
 
 @pytest.mark.usefixtures("blocks")
@@ -185,10 +195,11 @@ def test_scores_that_single_precision_can_not_tell_apart_are_told_apart() -> Non
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("of_users", [1e-300, 1e-30, 1e200])
-@pytest.mark.parametrize("of_items", [1e-42, 1.0, 1e37])
+@pytest.mark.parametrize("of_items", [1e-44, 1.0, 3e38])
 def test_vectors_may_be_tiny_or_huge(of_users: float, of_items: float) -> None:
     users, items = vectors(np.random.default_rng(4), 5, 200, 6)
-    users, items = users * of_users, (items.astype(np.float64) * of_items).astype(np.float32)
+    users *= of_users
+    items = (items.astype(np.float64) / np.abs(items).max() * of_items).astype(np.float32)
     excluded = nothing(users, items)
     with np.errstate(over="ignore"):  # the scores as they are handed out are single
         found = [[item for item, _ in row] for row in ranked(best_products(users, items, 9, excluded, 0.0))]
