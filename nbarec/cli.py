@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "recommend": ("nbarec.commands.models", "Recommend with a saved model."),
     "update": ("nbarec.commands.models", "Add new events to a saved model without a refit."),
     "inspect": ("nbarec.commands.models", "Show what a saved model holds."),
+    "factors": ("nbarec.commands.factors", "Show what a model's latent factors stand for."),
     "plugins": ("nbarec.commands.plugins", "List components, or show one with its parameters."),
 }
 """Where each built-in command lives, and its line in the help: none is imported before it is called."""

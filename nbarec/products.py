@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints64, concat_ranges, frozen, row_pointers
+from nbarec.arrays import AnyArray, Floats32, Floats64, Ints64, concat_ranges, frozen
 from nbarec.batch import Candidates
 from nbarec.kernels import NOT_PROPOSED, TIE
-from nbarec.scored_pairs import ScoredPairs, merged
+from nbarec.scored_pairs import ScoredPairs, merged, stacked
 from nbarec.sparse import Csr
 
 CELLS = 1 << 20
@@ -28,6 +28,9 @@ GROUP = 16
 UNIT_ROUNDOFF = 2.0**-24
 """Of single precision."""
 
+TINY = float(np.finfo(np.float32).tiny)
+"""The smallest number of single precision with all its digits."""
+
 Pairs = tuple[Ints64, Ints64]
 
 
@@ -36,7 +39,8 @@ class ItemIndex:
     """Item vectors and their order by length: all that a search needs to know of the items, so a state can keep it.
 
     `items` float32 [n, d], finite; `order` int64 [n]: items by falling Euclidean norm, equal ones by position;
-    `norm` float64 [n]: the norm of `items[order]`; `place` int64 [n]: where in `order` each item stands.
+    `norm` float64 [n]: the norm of `items[order]`; `place` int64 [n]: where in `order` each item stands; `smallest`:
+    the smallest positive number in `items` (1 if that is smaller), or 0 where one is negative.
 
     >>> index = ItemIndex.of(np.array([[1.0, 0.0], [0.0, 3.0], [2.0, 2.0]], np.float32))
     >>> found = index.best(np.array([[1.0, 1.0], [1.0, -1.0]]), limit=2, excluded=Csr.empty(2, 3))
@@ -48,17 +52,19 @@ class ItemIndex:
     order: Ints64
     norm: Floats64
     place: Ints64
+    smallest: float
 
     @classmethod
     def of(cls, items: Floats32) -> ItemIndex:
-        """Of vectors float32 [n, d]; costs n d operations and a sort of n. Raises ValueError where one isn't finite."""
+        """Of vectors float32 [n, d], which become read-only. Raises ValueError where one isn't finite."""
         norm = np.sqrt(np.einsum("nd,nd->n", items, items, dtype=np.float64))
         if items.dtype != np.float32 or not np.isfinite(norm).all():
             raise ValueError("item vectors must be finite float32 [n, d]")
         order = np.argsort(-norm, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        return cls(frozen(items), frozen(order), frozen(norm[order]), frozen(place))
+        smallest = float(_smallest(items.reshape(1, -1))[0])
+        return cls(frozen(items), frozen(order), frozen(norm[order]), frozen(place), smallest)
 
     def best(self, users: Floats64, limit: int, excluded: Csr, above: float = NOT_PROPOSED) -> Candidates:
         """The `limit` items of largest inner product with each row of `users` float64 [B, d], best first.
@@ -75,14 +81,13 @@ class ItemIndex:
         rows = max(1, CELLS // max(TILE, 4 * limit))
         whole = _Block(self, users, limit, excluded, above)
         # A step a block of users: what bounds the memory.
-        return _stacked([whole.rows(first, first + rows).best() for first in range(0, len(users), rows)])
+        return stacked([whole.rows(first, first + rows).best() for first in range(0, len(users), rows)])
 
     def _check(self, users: Floats64, excluded: Csr) -> None:
         if users.dtype != np.float64 or users.shape[1:] != self.items.shape[1:] or not np.isfinite(users).all():
             raise ValueError(f"user vectors must be finite float64 [B, {self.items.shape[1]}]")
-        if excluded.shape != (len(users), len(self.items)):
-            asked = f"{len(users)} x {len(self.items)}"
-            raise ValueError(f"excluded must be {asked}, users x items, and is {excluded.shape}")
+        if excluded.shape != (fits := (len(users), len(self.items))):
+            raise ValueError(f"excluded must be {fits}, users x items, and is {excluded.shape}")
 
 
 def best_products(
@@ -132,8 +137,10 @@ class _Search:
         margin = error / (1 - error) * size * greatest
         with np.errstate(over="ignore"):  # a bound beyond all scores is infinite
             above = np.ldexp(block.above, -exponent)
-        # A user without a direction has no rough scores: all exact ones are zero.
-        least = np.where(size > 0, above - 2 * margin, np.inf)
+        # Nothing cancels where nothing is negative: then rough scores are zero where exact ones are, and only there.
+        sure = (block.above >= 0) & (_smallest(scaled) * index.smallest >= 2 * TINY)
+        least = np.maximum(above - 2 * margin, np.where(sure, TINY, -np.inf))
+        least[size == 0] = np.inf  # a user without a direction has no rough scores: all exact ones are zero
         row, place = block.excluded.row_of, index.place[block.excluded.indices]
         by_place = np.argsort(place)
         return cls(
@@ -241,7 +248,7 @@ class _Block:
         search.run()
         if search.crowded():
             half = len(self.users) // 2
-            return _stacked([self.rows(0, half).best(), self.rows(half, len(self.users)).best()])
+            return stacked([self.rows(0, half).best(), self.rows(half, len(self.users)).best()])
         pairs = search.possible(), self.zeros(search)
         scored = self.scored(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)))
         clear, tied = scored.without_ties(self.limit)
@@ -257,9 +264,8 @@ class _Block:
         nowhere = np.flatnonzero(search.size == 0)
         counts = self.limit + self.excluded.counts
         few, many = np.minimum(counts[low], len(zero_items)), np.minimum(counts[nowhere], len(self.index.items))
-        item = np.append(
-            zero_items[concat_ranges(np.zeros(len(low)), few)], concat_ranges(np.zeros(len(nowhere)), many)
-        )
+        first = concat_ranges(np.zeros(len(low)), few)
+        item = np.append(zero_items[first], concat_ranges(np.zeros(len(nowhere)), many))
         return self.allowed(np.repeat(np.append(low, nowhere), np.append(few, many)), item)
 
     def allowed(self, row: Ints64, item: Ints64) -> Pairs:
@@ -284,9 +290,10 @@ class _Block:
         return parts
 
 
-def _stacked(parts: list[Candidates]) -> Candidates:
-    """The candidates of consecutive rows, one below the other."""
-    counts = np.concatenate([np.empty(0, np.int64), *(np.diff(part.indptr) for part in parts)])
-    item = np.concatenate([np.empty(0, np.int32), *(part.item for part in parts)])
-    score = np.concatenate([np.empty(0, np.float32), *(part.score for part in parts)])
-    return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))
+def _smallest(rows: AnyArray) -> Floats64:
+    """The smallest positive number of each row, or 1 if that is smaller; 0 for a row with a negative one."""
+    smallest = np.zeros(len(rows))
+    positive = np.flatnonzero(rows.min(axis=1, initial=0.0) >= 0)
+    chosen = rows.take(positive, axis=0)
+    smallest[positive] = np.where(chosen > 0, chosen, rows.dtype.type(1)).min(axis=1, initial=1.0)
+    return smallest

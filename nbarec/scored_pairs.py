@@ -105,3 +105,11 @@ def merged(parts: list[Candidates]) -> Candidates:
     item = np.concatenate([part.item for part in parts])[order]
     score = np.concatenate([part.score for part in parts])[order]
     return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))
+
+
+def stacked(parts: list[Candidates]) -> Candidates:
+    """The candidates of consecutive rows, one below the other."""
+    counts = np.concatenate([np.empty(0, np.int64), *(np.diff(part.indptr) for part in parts)])
+    item = np.concatenate([np.empty(0, np.int32), *(part.item for part in parts)])
+    score = np.concatenate([np.empty(0, np.float32), *(part.score for part in parts)])
+    return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))

@@ -221,6 +221,22 @@ def test_items_and_users_without_a_direction_score_zero_and_go_by_position() -> 
     assert ranked(best_products(users, items, 4, excluded, 0.0))[2:] == [[], []]
 
 
+@pytest.mark.usefixtures("blocks")
+def test_sums_without_negative_parts_are_above_zero_where_one_part_is() -> None:
+    rng = np.random.default_rng(9)
+    users, weights = (rng.exponential(size=(rows, 9)) * (rng.random((rows, 9)) < 0.2) for rows in (12, 500))
+    items = weights.astype(np.float32)
+    for limit in (3, 400):
+        found = ranked(best_products(users, items, limit, nothing(users, items), 0.0))
+        assert found == reference(users, items, limit, nothing(users, items), 0.0)
+    users, items = np.array([[1.0, 1e-30], [0.0, 1.0]]), np.array([[0.0, 1e-30], [1.0, 0.0], [0.0, 0.0]], np.float32)
+    found = ranked(best_products(users, items, 3, nothing(users, items), 0.0))
+    assert [[item for item, _ in row] for row in found] == [[1, 0], [0]]
+    users, items = np.array([[1 + 1e-9, 1.0], [1.0, 1 + 1e-9]]), np.array([[1.0, -1.0]], np.float32)
+    found = ranked(best_products(users, items, 3, nothing(users, items), 0.0))
+    assert [[item for item, _ in row] for row in found] == [[0], []]
+
+
 def test_ties_of_everybody_with_everything_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "CELLS", 512)
     monkeypatch.setattr(products, "TILE", 16)
@@ -271,7 +287,7 @@ def wrong_searches() -> Iterator[tuple[Floats64, np.ndarray, Csr, str]]:
     yield users * np.nan, items, fits, r"user vectors must be finite float64 \[B, 3\]"
     yield users[:, :2], items, fits, "user vectors"
     yield users.astype(np.float32), items, fits, "user vectors"
-    yield users, items, Csr.empty(2, 5), r"excluded must be 2 x 4, users x items, and is \(2, 5\)"
+    yield users, items, Csr.empty(2, 5), r"excluded must be \(2, 4\), users x items, and is \(2, 5\)"
 
 
 @pytest.mark.parametrize(("users", "items", "excluded", "message"), list(wrong_searches()))
