@@ -97,14 +97,16 @@ def _kind_section(kind: Kind) -> str:
     notes = (_module_note(importlib.import_module(module)) for module in modules)
     groups = dict.fromkeys(group for item in listed for group in _groups(item.component))
     parts += [f"{note}\n" for note in notes if note]
-    parts += map(_component_section, listed)
+    parts += [_component_section(item, spec.words) for item in listed]
     parts += map(_group_section, groups)
     return "\n".join(parts)
 
 
-def _component_section(item: Registered) -> str:
+def _component_section(item: Registered, kind: str) -> str:
     prose, example = _split_example(inspect.getdoc(item.component) or "")
-    parts = [f"### {item.name}\n", f"{prose}\n"]
+    twins = [other for other in registry().components() if other.name == item.name and other.provider.is_from("nbarec")]
+    title = item.name if len(twins) == 1 else f"{item.name} ({kind})"
+    parts = [f"### {title}\n", f"{prose}\n"]
     parts += [f"{_definition(item.component, *match.groups())}\n" for match in DEFINED_BY.finditer(prose)]
     if example:
         parts.append(f"```python\n{example}\n```\n")

@@ -7,7 +7,7 @@
 | `user.X` | of the event's user | of the user | of the user | |
 | `user.events` | events of that row | length of the history | length of the history | |
 | `context.X` | the event's own column X | of the request; missing where it lacks X | of the request | |
-| other names | `weight`, `value`, `time`, `kind` and the event's columns | | `score` and the feature columns | |
+| others | `weight`, `value`, `time`, `kind`, the event's columns | | `score`, feature columns, generators' scores | |
 """
 
 from __future__ import annotations
@@ -129,13 +129,15 @@ class PoolScope:
             return _numbers(self.pool.score)
         if name in self.pool.features:
             return column_of(self.pool.features[name])
+        if name in self.pool.sources:
+            return _numbers(self.pool.scores[:, self.pool.sources.index(name)])
         if prefix == "item" and rest:
             return self.request.catalog.columns[rest].take(self.pool.item)
         return RequestScope(self.request).column(name).take(self.pool.row)
 
     def names(self) -> list[str]:
         """Every name there is; any other `context.X` is missing, not unknown."""
-        features = [name for name in self.pool.features if name != "score"]
+        features = dict.fromkeys(name for name in (*self.pool.features, *self.pool.sources) if name != "score")
         items = _prefixed("item", self.request.catalog.columns)
         return ["score", *features, *items, *RequestScope(self.request).names()]
 

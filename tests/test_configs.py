@@ -16,8 +16,12 @@ OF_THE_MUSIC_WORLD = {
     "minimal": {"data.users": 80, "data.songs": 60},
     "music": {"data.users": 120, "data.songs": 90},
     "rules": {"data.users": 80, "data.songs": 90},
+    "cold_start": {"data.users": 200, "data.songs": 90},
+    "diversity": {"data.users": 120, "data.songs": 90},
 }
-OF_FILES = ("seed_music", "movielens")
+OF_FILES = ("seed_music", "movielens", "lastfm")
+RE_ORDERED = ("music", "rules")
+"""Configs whose filters move items: their slates do not stand in the order of scores."""
 
 
 def test_every_config_is_in_one_of_these_lists() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from nbarec import Pipeline, hookspecs
 from nbarec.config import Config
+from nbarec.evaluation_config import EvaluateConfig
 from nbarec.errors import ConfigError
 from nbarec.expression_values import MissingColumn, Truth
 from nbarec.expressions import Expression
@@ -78,10 +79,14 @@ def test_the_reference_pages_are_what_the_code_declares(generator: ModuleType) -
 
 
 def test_every_component_has_its_section() -> None:
-    sections = re.findall(r"^### (\w+)$", (DOCS / "components.md").read_text("utf-8"), re.MULTILINE)
+    """One each; where two kinds share a name, as the ranker and the metric `novelty` do, each title tells its kind."""
+    sections = re.findall(r"^### (\w+)(?: \(\w+\))?$", (DOCS / "components.md").read_text("utf-8"), re.MULTILINE)
     ours = [item.name for item in registry().components() if item.provider.is_from("nbarec")]
     assert len(ours) > 10
-    assert [name for name in ours if sections.count(name) != 1] == []
+    assert [name for name in ours if sections.count(name) != ours.count(name)] == []
+
+
+CONFIG_MODULES = (Config.__module__, EvaluateConfig.__module__)
 
 
 def config_groups(cls: type) -> Iterator[type]:
@@ -89,7 +94,7 @@ def config_groups(cls: type) -> Iterator[type]:
     yield cls
     for item in declared(cls).values():
         for kind in (item.annotation, *get_args(item.annotation)):
-            if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == Config.__module__:
+            if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ in CONFIG_MODULES:
                 yield from config_groups(kind)
 
 

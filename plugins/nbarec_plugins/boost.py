@@ -57,7 +57,8 @@ class Boost(Ranker[NoState]):
     name: ClassVar[str] = "boost"
 
     where: Expression = param(
-        doc="Which entries, over `item.X`, `user.X`, `context.X`, `score` and feature columns; not where it is unknown."
+        doc="Which entries, over `item.X`, `user.X`, `context.X`, `score`, feature columns and generators' scores; "
+        "not where it is unknown."
     )
     multiply: float | None = param(
         None, ge=1 / LARGEST, le=LARGEST, doc="What to multiply the score by. Either this or `add`."

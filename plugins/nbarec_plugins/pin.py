@@ -39,7 +39,9 @@ class Pin(PostFilter[NoState]):
 
     name: ClassVar[str] = "pin"
 
-    where: Expression = param(doc="Which entries, over `item.X`, `user.X`, `context.X`, `score` and feature columns.")
+    where: Expression = param(
+        doc="Which entries, over `item.X`, `user.X`, `context.X`, `score`, feature columns and generators' scores."
+    )
     at: int = param(1, ge=1, doc="The place of the first of them, counted from 1.")
     max: int = param(1, ge=1, doc="How many of them, best first, are put there.")
 

@@ -74,7 +74,9 @@ class ExcludeConsumed(PostFilter[NoState]):
 class _Rule(PostFilter[NoState]):
     """What rules share: an expression over the pool, and what to do where it is unknown."""
 
-    where: Expression = param(doc="The rule, over `item.X`, `user.X`, `context.X`, `score` and feature columns.")
+    where: Expression = param(
+        doc="The rule, over `item.X`, `user.X`, `context.X`, `score`, feature columns and generators' scores."
+    )
     missing: Literal["deny", "allow"] = param("deny", doc="Whether to drop or to keep where the rule is unknown.")
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:

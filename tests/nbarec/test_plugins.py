@@ -126,10 +126,10 @@ def test_a_component_knows_its_provider(site: Site) -> None:
 
 
 def test_distribution_names_compare_normalised(site: Site) -> None:
-    site.add("Nbarec.Other", "als", generator("als"))
+    site.add("Nbarec.Other", "warp", generator("warp"))
     found = loaded()
-    assert str(found.find("generator", "nbarec_other/als").provider) == "Nbarec.Other:als"
-    assert found.find("generator", "NBAREC--other/als") == found.find("generator", "als")
+    assert str(found.find("generator", "nbarec_other/warp").provider) == "Nbarec.Other:warp"
+    assert found.find("generator", "NBAREC--other/warp") == found.find("generator", "warp")
 
 
 def test_a_distribution_on_two_folders_is_loaded_once(
@@ -197,41 +197,41 @@ def test_the_registry_of_the_process_is_loaded_once() -> None:
 
 
 def test_one_name_from_two_distributions_is_an_ambiguity(site: Site) -> None:
-    site.add("nbarec-aaa", "als", generator("als"))
-    site.add("nbarec-other", "als", generator("als"))
+    site.add("nbarec-aaa", "warp", generator("warp"))
+    site.add("nbarec-other", "warp", generator("warp"))
     found = loaded()
     assert found.broken == ()
-    assert [str(item.provider) for item in found.components() if item.name == "als"] == [
-        "nbarec-aaa:als",
-        "nbarec-other:als",
+    assert [str(item.provider) for item in found.components() if item.name == "warp"] == [
+        "nbarec-aaa:warp",
+        "nbarec-other:warp",
     ]
-    assert refusal(found, "generator", "als") == (
-        "component 'als' is registered by nbarec-other:als and by nbarec-aaa:als; "
-        "write 'use: nbarec-other/als' or 'use: nbarec-aaa/als'"
+    assert refusal(found, "generator", "warp") == (
+        "component 'warp' is registered by nbarec-other:warp and by nbarec-aaa:warp; "
+        "write 'use: nbarec-other/warp' or 'use: nbarec-aaa/warp'"
     )
-    assert str(found.find("generator", "nbarec-other/als").provider) == "nbarec-other:als"
+    assert str(found.find("generator", "nbarec-other/warp").provider) == "nbarec-other:warp"
 
 
 def test_one_name_from_two_plugins_of_one_distribution(site: Site) -> None:
-    site.add("nbarec-twice", "one", generator("als"))
-    site.add("nbarec-twice", "two", generator("als"))
-    assert refusal(loaded(), "generator", "als") == (
-        "component 'als' is registered by nbarec-twice:two and by nbarec-twice:one; "
+    site.add("nbarec-twice", "one", generator("warp"))
+    site.add("nbarec-twice", "two", generator("warp"))
+    assert refusal(loaded(), "generator", "warp") == (
+        "component 'warp' is registered by nbarec-twice:two and by nbarec-twice:one; "
         "leave one out with NBAREC_DISABLE_PLUGINS=nbarec-twice:two"
     )
 
 
 def test_an_unknown_name_says_what_was_meant(site: Site) -> None:
-    site.add("nbarec-other", "als", generator("als_plus"))
+    site.add("nbarec-other", "warp", generator("warp_plus"))
     found = loaded()
-    assert refusal(found, "generator", "als_pluss") == "there is no generator 'als_pluss'; did you mean 'als_plus'?"
-    assert refusal(found, "generator", "nbarec-sound/als_plus") == (
-        "nbarec-sound has no generator 'als_plus'; write 'use: nbarec-other/als_plus'"
+    assert refusal(found, "generator", "warp_pluss") == "there is no generator 'warp_pluss'; did you mean 'warp_plus'?"
+    assert refusal(found, "generator", "nbarec-sound/warp_plus") == (
+        "nbarec-sound has no generator 'warp_plus'; write 'use: nbarec-other/warp_plus'"
     )
-    assert refusal(found, "generator", "nbarec-othr/als_plus") == (
+    assert refusal(found, "generator", "nbarec-othr/warp_plus") == (
         "no plugin of 'nbarec-othr' is installed; did you mean 'nbarec-other'?"
     )
-    assert refusal(found, "generator", "xyz/als") == "no plugin of 'xyz' is installed; install xyz"
+    assert refusal(found, "generator", "xyz/warp") == "no plugin of 'xyz' is installed; install xyz"
     assert refusal(found, "generator", "nbarec-sound/qq") == (
         "nbarec-sound has no generator 'qq'; those that there are: sound"
     )
@@ -247,15 +247,15 @@ def test_without_any_plugin_nothing_is_found() -> None:
 
 
 def test_an_unknown_name_lists_plugins_that_may_have_had_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.add("nbarec-broken", "als", "import no_such_module")
+    site.add("nbarec-broken", "warp", "import no_such_module")
     site.add("nbarec-off", "other", generator("other"))
     monkeypatch.setenv(DISABLE, "nbarec-off:other")
     found = loaded()
-    said = refusal(found, "generator", "als").split("\n  ")
-    assert said[0].startswith("there is no generator 'als'; ")
+    said = refusal(found, "generator", "warp").split("\n  ")
+    assert said[0].startswith("there is no generator 'warp'; ")
     assert said[1:] == [
         "plugins that may provide it are not loaded:",
-        f"broken: nbarec-broken:als (nbarec-broken==1.0): {found.broken[0].reason}",
+        f"broken: nbarec-broken:warp (nbarec-broken==1.0): {found.broken[0].reason}",
         "disabled by NBAREC_DISABLE_PLUGINS: nbarec-off:other",
     ]
     said = refusal(found, "generator", "nbarec-off/other").split("\n  ")
@@ -269,14 +269,14 @@ def test_an_unknown_name_lists_plugins_that_may_have_had_it(site: Site, monkeypa
 def test_a_disabled_plugin_is_not_even_imported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.add("nbarec-off", "one", generator("one"))
     site.add("nbarec-off", "two", generator("two"))
-    monkeypatch.setenv(DISABLE, " Nbarec_Off:one, nbarec-absent:als,")
+    monkeypatch.setenv(DISABLE, " Nbarec_Off:one, nbarec-absent:warp,")
     found = loaded()
     assert [str(provider) for provider in found.disabled] == ["nbarec-off:one"]
     assert "nbarec_off_one" not in sys.modules
     assert found.find("generator", "two").name == "two"
 
 
-@pytest.mark.parametrize("listed", ["nbarec-off", "nbarec-off:", ":als"])
+@pytest.mark.parametrize("listed", ["nbarec-off", "nbarec-off:", ":warp"])
 def test_what_is_disabled_must_name_distribution_and_entry(
     site: Site, monkeypatch: pytest.MonkeyPatch, listed: str
 ) -> None:
@@ -289,35 +289,35 @@ def test_what_is_disabled_must_name_distribution_and_entry(
 
 
 def test_a_failing_import_is_told_with_its_line(site: Site) -> None:
-    site.add("nbarec-broken", "als", "\nraise RuntimeError('no such\\nluck')")
+    site.add("nbarec-broken", "warp", "\nraise RuntimeError('no such\\nluck')")
     line = PREAMBLE.count("\n") + 2
-    file = site.folder / "nbarec_broken_als.py"
+    file = site.folder / "nbarec_broken_warp.py"
     assert only_broken(loaded()).reason == f"RuntimeError: no such luck ({file}:{line})"
 
 
 def test_a_module_that_is_not_there_is_told(site: Site) -> None:
-    site.add("nbarec-broken", "als", "", value="no_such_module")
+    site.add("nbarec-broken", "warp", "", value="no_such_module")
     assert only_broken(loaded()).reason == "ModuleNotFoundError: No module named 'no_such_module'"
 
 
 def test_a_line_that_python_cannot_read_is_told(site: Site) -> None:
-    site.add("nbarec-broken", "als", "x = = 1")
-    assert only_broken(loaded()).reason.startswith("SyntaxError: invalid syntax (nbarec_broken_als.py, line ")
+    site.add("nbarec-broken", "warp", "x = = 1")
+    assert only_broken(loaded()).reason.startswith("SyntaxError: invalid syntax (nbarec_broken_warp.py, line ")
 
 
 def test_a_plugin_that_exits_is_told(site: Site) -> None:
-    site.add("nbarec-broken", "als", "import sys\nsys.exit('no licence')")
+    site.add("nbarec-broken", "warp", "import sys\nsys.exit('no licence')")
     assert only_broken(loaded()).reason.startswith("SystemExit: no licence (")
 
 
 def test_an_interrupt_is_nobodys_fault(site: Site) -> None:
-    site.add("nbarec-broken", "als", "raise KeyboardInterrupt")
+    site.add("nbarec-broken", "warp", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load_plugins()
 
 
 def test_a_long_message_is_cut(site: Site) -> None:
-    site.add("nbarec-broken", "als", "raise ImportError('x' * 10_000)")
+    site.add("nbarec-broken", "warp", "raise ImportError('x' * 10_000)")
     reason = only_broken(loaded()).reason
     assert len(reason) < 600
     assert "xxx... (" in reason
@@ -326,33 +326,33 @@ def test_a_long_message_is_cut(site: Site) -> None:
 HOOK_FAULTS = {
     "wrong argument": (
         "@hookimpl\ndef nbarec_after_fit(stage, duration):\n    pass",
-        "PluginValidationError: Plugin 'nbarec-broken:als' for hook 'nbarec_after_fit' hookimpl definition: "
+        "PluginValidationError: Plugin 'nbarec-broken:warp' for hook 'nbarec_after_fit' hookimpl definition: "
         "nbarec_after_fit(stage, duration) Argument(s) {'duration'} are declared in the hookimpl but can not be "
         "found in the hookspec",
     ),
     "unknown hook": (
         "@hookimpl\ndef nbarec_ranker():\n    return []",
-        "nbarec_broken_als.nbarec_ranker is no hook of nbarec; did you mean 'nbarec_rankers'?",
+        "nbarec_broken_warp.nbarec_ranker is no hook of nbarec; did you mean 'nbarec_rankers'?",
     ),
     "no hook": (
         "def nbarec_rankers():\n    return []",
-        "nbarec_broken_als implements no hook; mark at least one function with nbarec.hookspecs.hookimpl",
+        "nbarec_broken_warp implements no hook; mark at least one function with nbarec.hookspecs.hookimpl",
     ),
     "returns nothing": (
         "@hookimpl\ndef nbarec_rankers():\n    pass",
         "nbarec_rankers must return a list of classes, not None",
     ),
     "returns text": (
-        "@hookimpl\ndef nbarec_rankers():\n    return ['als']",
-        "nbarec_rankers lists 'als', which is no subclass of nbarec.components.Ranker",
+        "@hookimpl\ndef nbarec_rankers():\n    return ['warp']",
+        "nbarec_rankers lists 'warp', which is no subclass of nbarec.components.Ranker",
     ),
     "another kind": (
-        generator("als").replace("nbarec_candidate_generators", "nbarec_rankers"),
-        "nbarec_rankers lists <class 'nbarec_broken_als.Made'>, which is no subclass of nbarec.components.Ranker",
+        generator("warp").replace("nbarec_candidate_generators", "nbarec_rankers"),
+        "nbarec_rankers lists <class 'nbarec_broken_warp.Made'>, which is no subclass of nbarec.components.Ranker",
     ),
     "one name twice": (
-        generator("als").replace("[Made]", "[Made, Made]"),
-        "nbarec_candidate_generators lists two components named 'als'; rename one",
+        generator("warp").replace("[Made]", "[Made, Made]"),
+        "nbarec_candidate_generators lists two components named 'warp'; rename one",
     ),
 }
 
@@ -360,12 +360,12 @@ HOOK_FAULTS = {
 @pytest.mark.parametrize("fault", HOOK_FAULTS)
 def test_a_faulty_hook_is_told(site: Site, fault: str) -> None:
     source, reason = HOOK_FAULTS[fault]
-    site.add("nbarec-broken", "als", source)
+    site.add("nbarec-broken", "warp", source)
     assert only_broken(loaded()).reason == reason
 
 
 def test_a_bare_class_is_told(site: Site) -> None:
-    site.add("nbarec-broken", "als", generator("als").replace("[Made]", "Made"))
+    site.add("nbarec-broken", "warp", generator("warp").replace("[Made]", "Made"))
     assert only_broken(loaded()).reason.startswith(
         "nbarec_candidate_generators must return a list of classes, not <class"
     )
@@ -373,19 +373,19 @@ def test_a_bare_class_is_told(site: Site) -> None:
 
 @pytest.mark.parametrize("body", ["raise RuntimeError('boom')", "yield 1 / 0"])
 def test_a_hook_that_raises_is_told_with_its_line(site: Site, body: str) -> None:
-    site.add("nbarec-broken", "als", f"@hookimpl\ndef nbarec_rankers():\n    {body}")
+    site.add("nbarec-broken", "warp", f"@hookimpl\ndef nbarec_rankers():\n    {body}")
     line = PREAMBLE.count("\n") + 3
     reason = only_broken(loaded()).reason
     assert reason.startswith(("RuntimeError: boom (", "ZeroDivisionError: division by zero ("))
-    assert reason.endswith(f"nbarec_broken_als.py:{line})")
+    assert reason.endswith(f"nbarec_broken_warp.py:{line})")
 
 
 def test_a_fault_after_a_sound_hook_leaves_nothing(site: Site) -> None:
     later = "\n@hookimpl\ndef nbarec_rankers():\n    raise RuntimeError('boom')\n"
-    site.add("nbarec-broken", "als", generator("als") + later)
+    site.add("nbarec-broken", "warp", generator("warp") + later)
     found = loaded()
     assert only_broken(found).reason.startswith("RuntimeError: boom")
-    assert "als" not in [item.name for item in found.components("generator")]
+    assert "warp" not in [item.name for item in found.components("generator")]
 
 
 def test_a_hook_of_a_newer_nbarec_may_be_optional(site: Site) -> None:
@@ -398,30 +398,30 @@ def test_a_hook_of_a_newer_nbarec_may_be_optional(site: Site) -> None:
 
 @pytest.mark.parametrize("value", ["nbarec_sound_fine:Made", "nbarec sound", "nbarec_sound_fine [extra]"])
 def test_an_entry_point_that_is_no_module_is_told(site: Site, value: str) -> None:
-    site.add("nbarec-broken", "als", "", value=value)
+    site.add("nbarec-broken", "warp", "", value=value)
     reason = only_broken(loaded()).reason
     assert reason.startswith(f"its entry point {value!r} is not a module; write the module alone, such as")
 
 
 CLASS_FAULTS = {
     "undecorated": (
-        generator("als").replace("@dataclass(frozen=True)", ""),
+        generator("warp").replace("@dataclass(frozen=True)", ""),
         "is not decorated with @dataclass(frozen=True)",
     ),
-    "no name": (generator("als").replace("name: ClassVar[str] = 'als'", ""), "needs a name of small letters, digits"),
-    "name is a number": (generator("als").replace("'als'", "5"), "needs a name of small letters, digits"),
-    "name with a slash": (generator("nbarec/als"), "needs a name of small letters, digits"),
+    "no name": (generator("warp").replace("name: ClassVar[str] = 'warp'", ""), "needs a name of small letters, digits"),
+    "name is a number": (generator("warp").replace("'warp'", "5"), "needs a name of small letters, digits"),
+    "name with a slash": (generator("nbarec/warp"), "needs a name of small letters, digits"),
     "name is a field": (
-        generator("als").replace("ClassVar[str] =", "str ="),
+        generator("warp").replace("ClassVar[str] =", "str ="),
         "has its name as a parameter; annotate it as ClassVar[str]",
     ),
-    "abstract": (generator("als").replace("def generate", "def propose"), "does not implement generate"),
+    "abstract": (generator("warp").replace("def generate", "def propose"), "does not implement generate"),
     "unknown type": (
-        generator("als", "factors: Missing = param(3)"),
+        generator("warp", "factors: Missing = param(3)"),
         "has parameters of a type that YAML can't give: NameError: name 'Missing' is not defined",
     ),
     "type of no YAML": (
-        generator("als", "factors: complex = param(3)"),
+        generator("warp", "factors: complex = param(3)"),
         "has parameters of a type that YAML can't give: TypeError: ",
     ),
 }
@@ -430,12 +430,12 @@ CLASS_FAULTS = {
 @pytest.mark.parametrize("fault", CLASS_FAULTS)
 def test_a_faulty_class_is_told(site: Site, fault: str) -> None:
     source, reason = CLASS_FAULTS[fault]
-    site.add("nbarec-broken", "als", source)
-    assert only_broken(loaded()).reason.startswith(f"nbarec_broken_als.Made {reason}")
+    site.add("nbarec-broken", "warp", source)
+    assert only_broken(loaded()).reason.startswith(f"nbarec_broken_warp.Made {reason}")
 
 
 def test_a_class_that_is_not_frozen_is_told(site: Site) -> None:
-    site.add("nbarec-broken", "als", generator("als").replace("(frozen=True)", ""))
+    site.add("nbarec-broken", "warp", generator("warp").replace("(frozen=True)", ""))
     assert only_broken(loaded()).reason.startswith("TypeError: cannot inherit non-frozen dataclass from a frozen one")
 
 
