@@ -67,34 +67,6 @@ def evaluated(pipeline: Pipeline) -> Evaluation:
     return pipeline.plan.run(pipeline, pipeline.load())[0]
 
 
-def test_at_every_cold_start_the_blend_is_at_least_the_best_generator_within_its_interval() -> None:
-    users, items = evaluated(Pipeline.from_yaml(CONFIGS / "cold_start.yaml")).cold_starts
-    assert [row.events for row in users.rows] == [0, 1, 2, 5, 10]
-    assert [row.events for row in items.rows] == [0, 1, 5]
-    for row in (*users.rows, *items.rows):
-        assert row.ranked == "mixed"
-        assert row.ci95[1] >= 0, f"{row.events} events: {row.lead:+.4f} behind {row.best}"
-    assert users.rows[0].best == "trending"
-    assert items.rows[0].best == "alike"
-    found = [row.evaluation.stages["mixed"].figures["ndcg@10"].mean for row in users.rows]
-    assert found == sorted(found)  # the more is known, the better
-
-
-def test_diversity_is_bought_with_relevance_and_each_way_moves_its_own_measure() -> None:
-    evaluation = evaluated(Pipeline.from_yaml(CONFIGS / "diversity.yaml"))
-    measures = {"mmr": "diversity@10", "dpp": "diversity@10", "calibrate": "miscalibration@10"}
-    for way, measure in measures.items():
-        settings = [report for name, report in evaluation.variants.items() if name.startswith(way)]
-        assert len(settings) == 5
-        moved = [report.figures[measure].mean for report in (evaluation.slate, *settings)]
-        assert moved == sorted(moved, reverse=way == "calibrate"), way
-        recall = [report.figures["recall@10"].mean for report in settings]
-        # The first setting costs next to nothing, the last one something that can be told from chance.
-        low, _ = evaluation.metrics["recall@10"].ci95
-        assert recall[0] > low
-        assert recall[-1] < recall[0]
-
-
 @pytest.mark.parametrize("name", OF_FILES)
 def test_the_configs_of_files_run(name: str, data_folder: Path) -> None:
     check_slates(Pipeline.from_yaml(CONFIGS / f"{name}.yaml").fit())
@@ -120,35 +92,6 @@ def test_the_rules_hold_in_every_slate_of_the_rules_config() -> None:
             shown = [names[item] for item in items]
             assert max(map(shown.count, shown), default=0) <= most
     assert (slate.item >= 0).mean() > 0.8
-
-
-@pytest.fixture(scope="module")
-def movielens(data_folder: Path) -> Evaluation:
-    return evaluated(Pipeline.from_yaml(CONFIGS / "movielens.yaml"))
-
-
-@pytest.fixture(scope="module")
-def lastfm(data_folder: Path) -> Evaluation:
-    return evaluated(Pipeline.from_yaml(CONFIGS / "lastfm.yaml"))
-
-
-def test_each_movielens_users_last_fifth_is_held_out(movielens: Evaluation) -> None:
-    assert "100,000 events = 80,367 training + 19,633 held out" in movielens.holdout[0]
-    assert len(movielens.users) + movielens.skipped == 943
-
-
-@pytest.mark.parametrize("stage", ["similar", "people", "latent", "mixed"])
-def test_personalised_lists_are_clearly_above_popularity_on_movielens(movielens: Evaluation, stage: str) -> None:
-    popular = movielens.stages["popular"].figures["ndcg@10"]
-    assert movielens.stages[stage].figures["ndcg@10"].ci95[0] > popular.mean
-    assert movielens.metrics["ndcg@10"].ci95[0] > popular.ci95[1]
-    assert popular.mean > 0.08
-
-
-@pytest.mark.parametrize("stage", ["similar", "people", "latent", "mixed"])
-def test_personalised_lists_are_clearly_above_popularity_on_lastfm(lastfm: Evaluation, stage: str) -> None:
-    popular = lastfm.stages["popular"].figures["ndcg@10"]
-    assert lastfm.stages[stage].figures["ndcg@10"].ci95[0] > popular.ci95[1]
 
 
 def test_artists_and_tags_of_lastfm_have_names(data_folder: Path) -> None:
