@@ -17,8 +17,8 @@ import pytest
 
 from nbarec import Pipeline, hookspecs
 from nbarec.config import Config
-from nbarec.evaluation_config import EvaluateConfig
 from nbarec.errors import ConfigError
+from nbarec.evaluation_config import EvaluateConfig
 from nbarec.expression_values import MissingColumn, Truth
 from nbarec.expressions import Expression
 from nbarec.ids import Ids
