@@ -15,10 +15,11 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Floats32, Floats64, Ints64
+from nbarec.arrays import AnyArray, Floats32, Floats64, Ints32, Ints64
 from nbarec.batch import Candidates, Pool, Request, Slate
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
+from nbarec.evidence import Evidence
 from nbarec.params import check_params, param
 from nbarec.sparse import Csr
 
@@ -26,6 +27,7 @@ __all__ = [
     "CandidateGenerator",
     "Component",
     "DataSource",
+    "Evidence",
     "FeatureProvider",
     "ItemVectors",
     "Metric",
@@ -85,6 +87,14 @@ class CandidateGenerator(Stage[S]):
     def generate(self, state: S, request: Request, limit: int) -> Candidates:
         """At most `limit` items a row, best first, none of `request.excluded`, ties by item position."""
 
+    def evidence(self, state: S, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence | None:
+        """Why this generator gave its scores to M pairs of a row of the request and an item, both int32 [M].
+
+        With what is told of each pair, at most `limit` parts, and the rest it adds up to the score that `generate`
+        gives (within 1e-5 of it, relative to the largest of the row). None where the algorithm has no parts to tell.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class FeatureProvider(Stage[S]):
@@ -102,6 +112,10 @@ class Ranker(Stage[S]):
     @abstractmethod
     def rank(self, state: S, request: Request, pool: Pool) -> Floats32:
         """One score an entry: float32 [N], finite; higher is better."""
+
+    def terms(self, state: S, request: Request, pool: Pool) -> Mapping[str, Floats64] | None:
+        """Named parts, each float64 [N], that add up to what `rank` gives (within 1e-6); None for the score as one."""
+        return None
 
 
 @dataclass(frozen=True)

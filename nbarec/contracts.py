@@ -17,6 +17,7 @@ import numpy as np
 from nbarec.arrays import AnyArray, Ints32, Ints64, rows_of
 from nbarec.batch import Candidates, Pool, Request
 from nbarec.errors import ConfigError, ContractError, NbarecError
+from nbarec.evidence import Evidence
 
 _ENGINE = Path(__file__).parent
 
@@ -86,6 +87,37 @@ def check_vectors(who: str, vectors: object, items: int) -> None:
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise ContractError(f"{who}: {name} of item {wrong[0]} has a value that is not finite")
+
+
+def check_evidence(who: str, evidence: Evidence, pairs: int, limit: int) -> None:
+    """Refuse evidence that `CandidateGenerator.evidence` does not allow for so many pairs; raises ContractError."""
+    if not isinstance(evidence, Evidence):
+        raise ContractError(f"{who}: evidence returned {_type(evidence)}; it must return Evidence or None")
+    indptr = _check_vector(who, "evidence.indptr", evidence.indptr, np.int64, pairs + 1, "one more than the pairs")
+    parts = len(evidence.amount)
+    _check_pointers(who, indptr, parts)
+    _check_vector(who, "evidence.item", evidence.item, np.int32, parts, "one a part")
+    _check_vector(who, "evidence.amount", evidence.amount, np.float64, parts, "one a part")
+    _check_vector(who, "evidence.rest", evidence.rest, np.float64, pairs, "one a pair")
+    if len(evidence.label) != parts:
+        raise ContractError(f"{who}: evidence.label has length {len(evidence.label)}; it must be {parts}, one a part")
+    if (np.diff(indptr) > limit).any():
+        most = int(np.diff(indptr).max())
+        raise ContractError(f"{who}: evidence tells {most} parts of a pair; at most {limit} were asked for")
+    if not (np.isfinite(evidence.amount).all() and np.isfinite(evidence.rest).all()):
+        raise ContractError(f"{who}: evidence has an amount or a rest that is not finite")
+
+
+def check_terms(who: str, terms: object, score: AnyArray) -> None:
+    """Refuse terms that do not add up to a ranker's `score` float32 [N], within 1e-6 of its largest; ContractError."""
+    if not isinstance(terms, Mapping) or not terms:
+        raise ContractError(f"{who}: terms returned {_type(terms)}; it must return a mapping of name to array, or None")
+    for name, values in terms.items():
+        _check_vector(who, f"term {name!r}", values, np.float64, len(score), "one an entry of the pool")
+    away = np.abs(sum(terms.values()) - score)
+    if (away > 1e-6 * max(float(np.abs(score).max(initial=0.0)), 1.0)).any():
+        at = int(away.argmax())
+        raise ContractError(f"{who}: the terms of entry {at} are {away[at]:.2g} away from its score {score[at]:.6g}")
 
 
 @contextmanager
