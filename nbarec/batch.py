@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from nbarec.events import Events
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.sparse import Csr
 from nbarec.tables import Table
+
+if TYPE_CHECKING:
+    from nbarec.explain import Explanation
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,8 @@ def _added(first: Sequence[StageTrace], second: Sequence[StageTrace]) -> tuple[S
 @dataclass(frozen=True, repr=False)
 class Slate:
     """What B users get: `item` int32 [B, k] (-1: empty place), `score` float32 [B, k] (NaN), `decision`: why a row
-    is short or empty (empty text: it is full), `removed`: entries that each post-filter took out."""
+    is short or empty (empty text: it is full), `removed`: entries that each post-filter took out, `explanations`: of
+    every filled place of each row, if they were asked for."""
 
     item: Ints32
     score: Floats32
@@ -225,6 +230,7 @@ class Slate:
     ids: Ids
     trace: Trace
     removed: Mapping[str, int] = field(default_factory=dict)
+    explanations: tuple[tuple[Explanation, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.item)
@@ -253,4 +259,5 @@ class Slate:
             users=self.users + other.users,
             trace=self.trace.plus(other.trace),
             removed={stage: n + other.removed[stage] for stage, n in self.removed.items()},
+            explanations=self.explanations + other.explanations,
         )

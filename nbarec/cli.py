@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "recommend": ("nbarec.commands.models", "Recommend with a saved model."),
     "update": ("nbarec.commands.models", "Add new events to a saved model without a refit."),
     "inspect": ("nbarec.commands.models", "Show what a saved model holds."),
+    "explain": ("nbarec.commands.explain", "Tell why a user gets an item, or why not."),
+    "similar": ("nbarec.commands.explain", "Show the items most like one item."),
     "factors": ("nbarec.commands.factors", "Show what a model's latent factors stand for."),
     "plugins": ("nbarec.commands.plugins", "List components, or show one with its parameters."),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ from nbarec.data import Dataset
 from nbarec.door import Asked, Context, Door
 from nbarec.errors import NbarecError
 from nbarec.executor import executor_of
+from nbarec.explain import Explainer
 from nbarec.ids import Ids, TextOrNumber
+from nbarec.outcomes import UserReasons
 from nbarec.serving import Journey
 from nbarec.slates import own_list, serve
 from nbarec.stages import AnyStage, Fitted
@@ -57,6 +59,7 @@ class Model:
         stage: str | None = None,
         now: int | None = None,
         among: Sequence[TextOrNumber] | None = None,
+        explain: bool = False,
     ) -> Slate:
         """Slates for these users; unknown users are served too.
 
@@ -64,6 +67,7 @@ class Model:
         an unknown user's whole history. `context`: one value for all, such as {"hour": 21}, or a list
         with one a user. `stage`: a generator's or ranker's own list instead of the whole pipeline. `now`: seconds
         since 1970 UTC, the data's clock by default. `among`: the only items that may be shown; all by default.
+        `explain`: tell of every item why it is there, in `slate.explanations`.
 
         Raises NbarecError for a stage that is not there, DataError for an item that the catalogue lacks.
         """
@@ -71,7 +75,9 @@ class Model:
             users = [ANONYMOUS]
         elif isinstance(users, str):
             raise NbarecError(f"users must be a list of ids; write [{users!r}]")
-        slates = self.stream(users, k=k, history=history, context=context, stage=stage, now=now, among=among)
+        slates = self.stream(
+            users, k=k, history=history, context=context, stage=stage, now=now, among=among, explain=explain
+        )
         return reduce(Slate.plus, slates)
 
     def stream(
@@ -84,13 +90,18 @@ class Model:
         stage: str | None = None,
         now: int | None = None,
         among: Sequence[TextOrNumber] | None = None,
+        explain: bool = False,
     ) -> Iterator[Slate]:
         """The same, a batch of users at a time in their order: memory does not grow with the users."""
         # Checked here and not in the generator, so that a mistake is told before anything is written.
         asked = self.door.asked(len(users), self._places(k, stage), history, context, now, among)
-        return self._batches(users, asked, stage)
+        if explain and stage is not None:
+            raise NbarecError(f"only whole slates are explained; leave out the stage {stage!r}")
+        return self._batches(users, asked, stage, explain)
 
-    def _batches(self, users: Sequence[TextOrNumber] | Ids, asked: Asked, stage: str | None) -> Iterator[Slate]:
+    def _batches(
+        self, users: Sequence[TextOrNumber] | Ids, asked: Asked, stage: str | None, explain: bool
+    ) -> Iterator[Slate]:
         size = self.batch_size()
         spans = (slice(at, at + size) for at in range(0, max(len(users), 1), size))
         fallback = self.pipeline.config.slate.fallback
@@ -100,7 +111,11 @@ class Model:
             journey = self._journey(self.door.request(batch, asked.rows(span)))
             if stage is not None:
                 return journey, own_list(journey, batch, self.data.items, stage)
-            return journey, serve(journey, batch, self.data.items, fallback)
+            if not explain:
+                return journey, serve(journey, batch, self.data.items, fallback)
+            journey.seen = []
+            slate = serve(journey, batch, self.data.items, fallback)
+            return journey, replace(slate, explanations=Explainer(journey, self.data).of_slate(slate.item))
 
         workers = 1 if len(users) <= size else self.pipeline.config.engine.workers
         with executor_of("serial" if workers == 1 else "threads", workers) as executor:
@@ -110,6 +125,23 @@ class Model:
                         "nbarec_after_recommend", request=journey.request, slate=slate, trace=slate.trace
                     )
                 yield slate
+
+    def why(
+        self,
+        user: TextOrNumber,
+        *,
+        k: int | None = None,
+        history: Sequence[TextOrNumber] = (),
+        context: Mapping[str, Context] | None = None,
+        now: int | None = None,
+    ) -> UserReasons:
+        """Why one user gets the slate that `recommend` gives for the same arguments, and where every other item of the
+        catalogue was left."""
+        asked = self.door.asked(1, self._places(k, None), history, context, now)
+        journey = self._journey(self.door.request([user], asked))
+        journey.seen = []
+        slate = serve(journey, [user], self.data.items, self.pipeline.config.slate.fallback)
+        return UserReasons.of(journey, slate, self.data)
 
     def batch_size(self) -> int:
         """How many users are served at once: what `engine.memory` allows for the widest arrays of a batch."""

@@ -22,9 +22,19 @@ R = TypeVar("R")
 OnError = Callable[[str, Exception], object]
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The pool after a step: `merge`, `rank` and `cut` of a ranker, `order` (best first), or `filter`."""
+
+    step: str
+    stage: str
+    pool: Pool
+
+
 @dataclass
 class Journey:
-    """One batch on its way: what the stages were, what they learnt, and what each did here."""
+    """One batch on its way: what the stages were, what they learnt, and what each did here; `seen` is the pool after
+    every step, for who wants to explain it, `again` the journey of the rows that were served once more."""
 
     stages: Stages
     fitted: Mapping[str, Fitted]
@@ -36,11 +46,14 @@ class Journey:
     cut: dict[str, Ints64] = field(default_factory=dict)
     removed: dict[str, Ints64] = field(default_factory=dict)
     widened: str | None = None
+    seen: list[Snapshot] | None = None
+    again: tuple[Journey, Ints64] | None = None
 
     def restarted(self, rows: Ints64, widened: str) -> Journey:
         """The same way anew for some rows: generator `widened` is asked for all it has, and no ranker cuts."""
-        request = self.request.take(rows)
-        return Journey(self.stages, self.fitted, request, self.on_error, widened=widened)
+        again = Journey(self.stages, self.fitted, self.request.take(rows), self.on_error, widened=widened)
+        again.seen = None if self.seen is None else []
+        return again
 
     def whole_way(self) -> Pool:
         """Every step up to the post-filters: what is left, in order."""
@@ -57,24 +70,24 @@ class Journey:
         """One generator's proposals, at most `limit` a row."""
 
         def propose() -> Candidates:
-            request = stage_request(self.request, stage)
-            rows = self._rows_served(stage)
-            # A stage that was not updated knows only the items of its own time.
-            asked = known_part(request if rows is None else request.take(rows), self.fitted[stage.id].n_items)
+            asked, rows = self.asked_of(stage)
             found = stage.component.generate(self.fitted[stage.id].state, asked, limit)
             check_candidates(stage.who, found, asked, limit)
-            return found if rows is None else _spread(found, rows, len(request))
+            return found if len(rows) == len(self.request) else _spread(found, rows, len(self.request))
 
         found = self._timed(stage, "generate", 0, propose)
         found = Candidates.empty(len(self.request)) if found is None else found
         self.proposed[stage.id] = np.diff(found.indptr)
         return found
 
-    def _rows_served(self, stage: GeneratorStage) -> Ints64 | None:
-        """The rows for which the stage's `when` holds; None for all."""
-        if stage.settings.when is None:
-            return None
-        return np.flatnonzero(stage.settings.when.truth(RequestScope(self.request)).holds)
+    def asked_of(self, stage: GeneratorStage) -> tuple[Request, Ints64]:
+        """The request as one generator gets it, and the rows of this one that it holds: those for which `when` does."""
+        request, rows = stage_request(self.request, stage), np.arange(len(self.request))
+        if stage.settings.when is not None:
+            rows = np.flatnonzero(stage.settings.when.truth(RequestScope(self.request)).holds)
+            request = request.take(rows)
+        # A stage that was not updated knows only the items of its own time.
+        return known_part(request, self.fitted[stage.id].n_items), rows
 
     def pool(self) -> Pool:
         """All proposals merged, with the features of every provider."""
@@ -90,6 +103,7 @@ class Journey:
 
             columns = self._timed(stage, "features", len(pool), provide)
             pool = replace(pool, features={**pool.features, **(columns or {})})
+        self._note("merge", "", pool)
         return pool
 
     def vectors_of(self, stage: GeneratorStage) -> Floats32:
@@ -116,14 +130,18 @@ class Journey:
             scores = self._timed(stage, "rank", len(pool), score)
             if scores is not None:
                 pool = pool.with_score(stage.id, scores)
+            self._note("rank", stage.id, pool)
             if stage.settings.keep is not None and self.widened is None:
                 best = best_first_order(pool)
                 kept = pool.take(np.sort(best[rank_in_row(pool.indptr) <= stage.settings.keep]))
                 self.cut[stage.id] = np.diff(pool.indptr) - np.diff(kept.indptr)
                 pool = kept
+                self._note("cut", stage.id, pool)
             if stage.id == until:
                 break
-        return pool.take(best_first_order(pool))
+        pool = pool.take(best_first_order(pool))
+        self._note("order", "", pool)
+        return pool
 
     def filtered(self, pool: Pool) -> Pool:
         """What the post-filters leave, in their order."""
@@ -139,7 +157,12 @@ class Journey:
             gone = np.diff(pool.indptr) - np.diff(left.indptr)
             self.removed[stage.id] = gone
             pool = left
+            self._note("filter", stage.id, pool)
         return pool
+
+    def _note(self, step: str, stage: str, pool: Pool) -> None:
+        if self.seen is not None:
+            self.seen.append(Snapshot(step, stage, pool))
 
     def _timed(self, stage: AnyStage, step: str, entries: int, work: Callable[[], R]) -> R | None:
         """Run one stage under its trace; None where it failed and may be skipped."""

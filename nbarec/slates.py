@@ -22,6 +22,7 @@ def serve(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, fallback: s
     if fallback is not None and len(short):
         start = time.perf_counter()
         again = journey.restarted(short, fallback)
+        journey.again = again, short
         item[short], score[short] = _chosen(again.whole_way(), journey.request.k)
         for row, reason in zip(short, _reasons(again, item[short]), strict=True):
             reasons[row] = reason

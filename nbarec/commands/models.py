@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from nbarec.commands.terminal import (
     context_option,
     counts,
     heading,
+    items_of,
     progress,
     set_option,
     show_data,
@@ -47,6 +47,7 @@ FORMATS: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
 @click.option("--among", metavar="ITEM,...", help="The only items that may be shown; all if left out.")
 @click.option("-k", type=click.IntRange(min=1), help="Places of the slate; the config's if left out.")
 @click.option("--stage", metavar="ID", help="One generator's or ranker's own list instead of the slate.")
+@click.option("--explain", is_flag=True, help="Tell of every item why it is there, in each format.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="table, or as --output ends.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write here instead of to standard output.")
 @context_option
@@ -59,13 +60,14 @@ def recommend(
     among: str | None,
     k: int | None,
     stage: str | None,
+    explain: bool,
     form: Format | None,
     output: Path | None,
     context: Mapping[str, float | str],
 ) -> None:
     """Recommend with the saved MODEL. Unknown users are served too.
 
-    CSV has the columns user_id,rank,item_id,score (rank from 1).
+    CSV has the columns user_id,rank,item_id,score (rank from 1), and because with --explain.
 
     \b
     Example:
@@ -80,18 +82,18 @@ def recommend(
     loaded = load_model(model)
     _warn_of_unread(context, loaded.pipeline.text)
     asked = loaded.data.users if everybody else _listed(file) if file else users or (ANONYMOUS,)
-    only = None if among is None else _items(among)
-    slates = loaded.stream(asked, k=k, history=_items(history or ""), context=context, stage=stage, among=only)
+    only = None if among is None else items_of(among)
+    slates = loaded.stream(
+        asked, k=k, history=items_of(history or ""), context=context, stage=stage, among=only, explain=explain
+    )
     chosen = form or (FORMATS.get(output.suffix, "table") if output else "table")
     with progress(), _opened(output) as opened:
         # A bar and a table would share the terminal.
-        written = write_slates(watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data)
+        written = write_slates(
+            watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data, explained=explain
+        )
     if output:
         click.echo(f"{written:,} users written to {output}", err=True)
-
-
-def _items(listed: str) -> list[str]:
-    return next(csv.reader([listed]), [])
 
 
 def _warn_of_unread(context: Mapping[str, object], config: str) -> None:

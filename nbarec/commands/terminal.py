@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,6 +82,11 @@ def _number_or_text(value: str) -> float | str:
         return float(value)
     except ValueError:
         return value
+
+
+def items_of(listed: str) -> list[str]:
+    """Item ids between commas; one that holds a comma stands in quotes."""
+    return next(csv.reader([listed]), [])
 
 
 def heading(title: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TextIO
 
 import numpy as np
 
 from nbarec.batch import Slate
 from nbarec.data import Dataset
+from nbarec.explain import Explanation, Proposal, Step
 from nbarec.reports import aligned
 
 Format = Literal["table", "csv", "jsonl"]
@@ -18,22 +19,29 @@ CSV_COLUMNS = ("user_id", "rank", "item_id", "score")
 HISTORY_SHOWN = 5
 
 
-def write_slates(slates: Iterable[Slate], file: TextIO, form: Format, data: Dataset) -> int:
-    """Write every slate as it comes; returns how many users were written."""
+def write_slates(slates: Iterable[Slate], file: TextIO, form: Format, data: Dataset, *, explained: bool = False) -> int:
+    """Write every slate as it comes, with the reason of every item where they are `explained`; returns how many users
+    were written."""
     if form == "csv":
-        csv.writer(file, lineterminator="\n").writerow(CSV_COLUMNS)
+        csv.writer(file, lineterminator="\n").writerow((*CSV_COLUMNS, "because") if explained else CSV_COLUMNS)
     users = 0
     for slate in slates:
         match form:
             case "csv":
-                rows = ((user, rank, item, score_text(score)) for user, rank, item, score in slate.rows())
-                csv.writer(file, lineterminator="\n").writerows(rows)
+                csv.writer(file, lineterminator="\n").writerows(_csv_rows(slate))
             case "jsonl":
                 file.writelines(json.dumps(_object(slate, row), ensure_ascii=False) + "\n" for row in range(len(slate)))
             case "table":
                 file.writelines(slate_text(slate, row, data) + "\n" for row in range(len(slate)))
         users += len(slate)
     return users
+
+
+def _csv_rows(slate: Slate) -> Iterator[Sequence[Any]]:
+    told = iter([one.because for row in slate.explanations for one in row])
+    for user, rank, item, score in slate.rows():
+        cells = (user, rank, item, score_text(score))
+        yield (*cells, next(told)) if slate.explanations else cells
 
 
 def score_text(score: float) -> str:
@@ -44,9 +52,12 @@ def score_text(score: float) -> str:
 def _object(slate: Slate, row: int) -> dict[str, Any]:
     items = slate.ids.take(slate.item[row][slate.item[row] >= 0])
     places = enumerate(zip(items, slate.score[row], strict=False), start=1)
+    shown = [{"rank": rank, "item_id": item, "score": float(score_text(score))} for rank, (item, score) in places]
+    if slate.explanations:
+        shown = [{**one, **told.to_json()} for one, told in zip(shown, slate.explanations[row], strict=True)]
     return {
         "user_id": slate.users[row],
-        "items": [{"rank": rank, "item_id": item, "score": float(score_text(score))} for rank, (item, score) in places],
+        "items": shown,
         "road": slate.trace.road(row),
         "decision": slate.decision[row],
     }
@@ -63,6 +74,9 @@ def slate_text(slate: Slate, row: int, data: Dataset) -> str:
             zip(slate.ids.texts(shown), slate.score[row], names, strict=False), start=1
         )
     ]
+    if slate.explanations:
+        told = [f"because {one.because}" if one.because else "" for one in slate.explanations[row]]
+        cells = [[*line, because] for line, because in zip(cells, told, strict=True)]
     if cells:
         lines += [f"  {line}" for line in aligned(cells).splitlines()]
     if slate.decision[row]:
@@ -87,6 +101,35 @@ def history_text(data: Dataset, user: int) -> str:
     return f"{latest}: " + ", ".join(" ".join(filter(None, cell)) for cell in cells)
 
 
-def item_names(data: Dataset, items: np.ndarray) -> list[str]:
+def explanation_lines(told: Explanation) -> list[str]:
+    """How one item came where it is: who proposed it, and what every ranker and filter did."""
+    lines = [f"because {told.because}"] if told.because else []
+    lines += ["", "Proposed by"] if told.proposals else []
+    lines += _indented([_proposal_cells(one) for one in told.proposals])
+    if told.steps:
+        lines += ["", "On its way"]
+        lines += _indented([_step_cells(one) for one in told.steps])
+    return lines
+
+
+def _proposal_cells(one: Proposal) -> list[str]:
+    parts = [f"{part.name} {part.amount:+.4g}" for part in one.parts]
+    rest = [f"rest {one.rest:+.4g}"] if one.rest is not None and one.parts else []
+    return [one.stage, f"rank {one.rank}", f"score {one.score:.6g}", ", ".join([*parts, *rest])]
+
+
+def _step_cells(one: Step) -> list[str]:
+    if not one.rank:
+        return [one.stage, "removed" if one.step == "filter" else "below its cut", "", ""]
+    terms = ", ".join(f"{term.name} {term.amount:+.4g}" for term in one.terms)
+    score = f"score {one.score:.6g}" if one.step == "rank" else "kept"
+    return [one.stage, f"rank {one.rank}", score, terms]
+
+
+def _indented(cells: list[list[str]]) -> list[str]:
+    return [f"  {line}" for line in aligned(cells).splitlines()] if cells else []
+
+
+def item_names(data: Dataset, items: np.ndarray | Sequence[int]) -> list[str]:
     """What people call these items; empty texts where the catalogue has no column `name`."""
     return data.catalog.labels("name", items) if "name" in data.catalog.columns else [""] * len(items)
