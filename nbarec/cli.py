@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "similar": ("nbarec.commands.explain", "Show the items most like one item."),
     "factors": ("nbarec.commands.factors", "Show what a model's latent factors stand for."),
     "plugins": ("nbarec.commands.plugins", "List components, or show one with its parameters."),
+    "new-plugin": ("nbarec.commands.new_plugin", "Write a plugin of your own, ready to change."),
+    "schema": ("nbarec.commands.schema", "Print the JSON Schema of the config, for editors."),
 }
 """Where each built-in command lives, and its line in the help: none is imported before it is called."""
 
@@ -43,7 +45,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, imported now."""
         if cmd_name in COMMANDS:
-            command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+            command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
             return command
         added = _added().get(cmd_name)
         return None if added is None else added.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,8 +24,8 @@ from nbarec.statistics import mean_interval
 if TYPE_CHECKING:
     from nbarec.pipeline import Pipeline
 
-USER_STREAM, ITEM_STREAM, ORDER_STREAM, BOOTSTRAP_STREAM = 2, 3, 4, 5
-"""Random streams of this measurement, apart from each other and from those of the stages."""
+USER_STREAM, ITEM_STREAM, ORDER_STREAM, BOOTSTRAP_STREAM = 6, 3, 4, 5
+"""Random streams of this measurement, apart from each other, from those of an evaluation and of the stages."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,12 @@ class ColdStartRun:
         """The best generator, and how far the last ranker is ahead of it, over the same users."""
         label, stages = self.metric.label, self.pipeline.stages
         means = {stage.id: evaluation.stages[stage.id].figures[label].mean for stage in stages.generators}
-        best = max(means, key=lambda stage: means[stage])
-        ranked = stages.rankers[-1].id if stages.rankers else best
-        lead = evaluation.stages[ranked].values[label] - evaluation.stages[best].values[label]
-        low, high = mean_interval(lead, self._rng(BOOTSTRAP_STREAM))
-        return ColdRow(events, evaluation, best, ranked, float(np.nanmean(lead)), (low, high))
+        best = max(means, key=lambda stage: np.nan_to_num(means[stage], nan=-np.inf))
+        ranked = stages.rankers[-1].id if stages.rankers else ""
+        lead = evaluation.stages[ranked or best].values[label] - evaluation.stages[best].values[label]
+        known = lead[~np.isnan(lead)]  # users for whom both lists have a value
+        interval = mean_interval(known, self._rng(BOOTSTRAP_STREAM))
+        return ColdRow(events, evaluation, best, ranked, float(known.mean()) if len(known) else math.nan, interval)
 
     def _users(self) -> Iterator[Evaluation]:
         events, most = self.data.events, max(self.asked.users)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from nbarec.marked import ListNode, MapNode, Node, Scalar, from_python, read_fil
 from nbarec.moments import moment
 from nbarec.overrides import apply_overrides
 from nbarec.params import StageRef, build, param
+from nbarec.scalars import shown
 
 STAGE_ID = re.compile(r"[a-z][a-z0-9_]*")
 STAGE_SECTIONS = ("candidates", "features", "rank", "filters")
@@ -31,14 +33,18 @@ class Memory(int):
     """A number of bytes, written 512MiB or 2GiB."""
 
     UNITS: ClassVar[Mapping[str, int]] = {"MiB": MEBIBYTE, "GiB": 1024 * MEBIBYTE}
+    WRITTEN: ClassVar[re.Pattern[str]] = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(MiB|GiB)")
 
     def __new__(cls, value: str | int) -> Self:
         if not isinstance(value, str):
             return super().__new__(cls, value)
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(MiB|GiB)", value)
+        match = cls.WRITTEN.fullmatch(value)
         if not match:
-            raise ValueError(f"{value!r} is not an amount of memory; write one such as 512MiB or 2GiB")
-        return super().__new__(cls, int(float(match[1]) * cls.UNITS[match[2]]))
+            raise ValueError(f"{shown(value)} is not an amount of memory; write one such as 512MiB or 2GiB")
+        size = float(match[1]) * cls.UNITS[match[2]]
+        if not math.isfinite(size):
+            raise ValueError(f"{shown(value)} is more memory than there can be; write an amount such as 2GiB")
+        return super().__new__(cls, int(size))
 
     @classmethod
     def from_node(cls, node: Node) -> Self:
@@ -237,7 +243,7 @@ def _named(config: Config) -> Config:
 
 def stage_id(stage: StageConfig) -> str:
     """The stage's id: its own, or the name of its component without the distribution."""
-    return stage.id or stage.use.rpartition("/")[2]
+    return stage.use.rpartition("/")[2] if stage.id is None else stage.id
 
 
 def stage_marks(root: MapNode) -> dict[tuple[str, int], Mark]:

@@ -1,6 +1,6 @@
 """Contracts: what the engine checks of every stage's answer, once a batch.
 
-`who` is the stage's label in words, such as `candidates.similar (item_cf of nbarec 0.1.0)`; every message begins with
+`who` is the stage's label in words, such as `candidates.similar (item_cf of nbarec:item_cf 0.1.0)`; every message begins with
 it. Rows in messages count from 0 within the batch.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Ints32, Ints64, rows_of
+from nbarec.arrays import AnyArray, Ints64, rows_of
 from nbarec.batch import Candidates, Pool, Request
 from nbarec.errors import ConfigError, ContractError, NbarecError
 from nbarec.evidence import Evidence
@@ -24,17 +24,81 @@ _ENGINE = Path(__file__).parent
 
 def check_candidates(who: str, candidates: object, request: Request, limit: int) -> None:
     """Refuse proposals that `CandidateGenerator.generate` does not allow; raises ContractError."""
+    found = check_candidate_arrays(who, candidates, len(request))
+    check_limit(who, found, limit)
+    check_in_catalogue(who, found, request.n_items)
+    check_once_a_row(who, found, request.n_items)
+    check_not_excluded(who, found, request)
+    check_finite(who, found)
+    check_best_first(who, found)
+
+
+def check_candidate_arrays(who: str, candidates: object, rows: int) -> Candidates:
+    """The candidates, if their arrays have the dtypes and shapes that belong to so many rows; else ContractError."""
     if not isinstance(candidates, Candidates):
         raise ContractError(f"{who}: generate returned {_type(candidates)}; it must return Candidates")
     indptr, item, score = candidates.indptr, candidates.item, candidates.score
-    _check_vector(who, "indptr", indptr, np.int64, len(request) + 1, "one more than the request has rows")
+    _check_vector(who, "indptr", indptr, np.int64, rows + 1, "one more than the request has rows")
     _check_vector(who, "item", item, np.int32)
     _check_vector(who, "score", score, np.float32, len(item), "one an item")
     _check_pointers(who, indptr, len(item))
-    _check_counts(who, indptr, limit)
-    row = rows_of(indptr)
-    _check_items(who, row, item, request)
-    _check_best_first(who, row, candidates)
+    return candidates
+
+
+def check_limit(who: str, candidates: Candidates, limit: int) -> None:
+    """Refuse a row with more than `limit` candidates; raises ContractError."""
+    counts = np.diff(candidates.indptr)
+    long = np.flatnonzero(counts > limit)
+    if len(long):
+        row = long[0]
+        raise ContractError(f"{who}: row {row} has {counts[row]} candidates; at most {limit} were asked for")
+
+
+def check_in_catalogue(who: str, candidates: Candidates, items: int) -> None:
+    """Refuse positions outside a catalogue of so many items; raises ContractError."""
+    item = candidates.item
+    outside = np.flatnonzero((item < 0) | (item >= items))
+    if len(outside):
+        at, row = outside[0], rows_of(candidates.indptr)
+        size = f"the catalogue has {items} items, at positions from 0"
+        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}; {size}")
+
+
+def check_once_a_row(who: str, candidates: Candidates, items: int) -> None:
+    """Refuse an item that stands twice in a row; raises ContractError."""
+    pairs = np.sort(rows_of(candidates.indptr) * items + candidates.item)
+    twice = np.flatnonzero(pairs[1:] == pairs[:-1])
+    if len(twice):
+        row, item = divmod(int(pairs[twice[0]]), items)
+        raise ContractError(f"{who}: item has {item} twice in row {row}; once is allowed")
+
+
+def check_not_excluded(who: str, candidates: Candidates, request: Request) -> None:
+    """Refuse items that the request excludes; raises ContractError."""
+    row, item = rows_of(candidates.indptr), candidates.item
+    excluded = np.flatnonzero(request.excluded.contains(row, item))
+    if len(excluded):
+        at = excluded[0]
+        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}, which request.excluded forbids there")
+
+
+def check_finite(who: str, candidates: Candidates) -> None:
+    """Refuse scores that are not finite; raises ContractError."""
+    wrong = np.flatnonzero(~np.isfinite(candidates.score))
+    if len(wrong):
+        at, row = wrong[0], rows_of(candidates.indptr)
+        where = f"row {row[at]}, item {candidates.item[at]}"
+        raise ContractError(f"{who}: score is {candidates.score[at]} at {where}; every score must be finite")
+
+
+def check_best_first(who: str, candidates: Candidates) -> None:
+    """Refuse a score that rises within a row; raises ContractError."""
+    score, row = candidates.score, rows_of(candidates.indptr)
+    rising = np.flatnonzero((score[1:] > score[:-1]) & (row[1:] == row[:-1]))
+    if len(rising):
+        at = rising[0]
+        step = f"from {score[at]:g} to {score[at + 1]:g}"
+        raise ContractError(f"{who}: score rises {step} in row {row[at]}; candidates must stand best first in each row")
 
 
 def check_scores(who: str, score: object, pool: Pool) -> None:
@@ -163,46 +227,6 @@ def _check_pointers(who: str, indptr: Ints64, entries: int) -> None:
         )
     if indptr[-1] != entries:
         raise ContractError(f"{who}: indptr ends at {indptr[-1]}; it must end at {entries}, the length of item")
-
-
-def _check_counts(who: str, indptr: Ints64, limit: int) -> None:
-    counts = np.diff(indptr)
-    long = np.flatnonzero(counts > limit)
-    if len(long):
-        row = long[0]
-        raise ContractError(f"{who}: row {row} has {counts[row]} candidates; at most {limit} were asked for")
-
-
-def _check_items(who: str, row: Ints64, item: Ints32, request: Request) -> None:
-    """In the catalogue, once a row, none that the row excludes."""
-    outside = np.flatnonzero((item < 0) | (item >= request.n_items))
-    if len(outside):
-        at = outside[0]
-        size = f"the catalogue has {request.n_items} items, at positions from 0"
-        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}; {size}")
-    pairs = np.sort(row * request.n_items + item)
-    twice = np.flatnonzero(pairs[1:] == pairs[:-1])
-    if len(twice):
-        at_row, at_item = divmod(int(pairs[twice[0]]), request.n_items)
-        raise ContractError(f"{who}: item has {at_item} twice in row {at_row}; once is allowed")
-    excluded = np.flatnonzero(request.excluded.contains(row, item))
-    if len(excluded):
-        at = excluded[0]
-        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}, which request.excluded forbids there")
-
-
-def _check_best_first(who: str, row: Ints64, candidates: Candidates) -> None:
-    score = candidates.score
-    wrong = np.flatnonzero(~np.isfinite(score))
-    if len(wrong):
-        at = wrong[0]
-        where = f"row {row[at]}, item {candidates.item[at]}"
-        raise ContractError(f"{who}: score is {score[at]} at {where}; every score must be finite")
-    rising = np.flatnonzero((score[1:] > score[:-1]) & (row[1:] == row[:-1]))
-    if len(rising):
-        at = rising[0]
-        step = f"from {score[at]:g} to {score[at + 1]:g}"
-        raise ContractError(f"{who}: score rises {step} in row {row[at]}; candidates must stand best first in each row")
 
 
 def _check_column(who: str, name: str, values: object, pool: Pool) -> None:

@@ -25,13 +25,15 @@ Context = ContextValue | Sequence[ContextValue] | AnyArray
 @dataclass(frozen=True)
 class Asked:
     """What a call asks for besides its users: `k` places, `history` int64 (positions of items sent along), `context`
-    with a value a user, the moment `now`, and `left_out` int32 (positions of the items that must not be shown)."""
+    with a value a user, the moment `now`, and `left_out` int32 (positions of the items that must not be shown);
+    `anonymous` users are nobody we know, whatever they are called."""
 
     k: int
     history: Ints64
     context: Mapping[str, AnyArray]
     now: int
     left_out: Ints32
+    anonymous: bool = False
 
     def rows(self, span: slice) -> Asked:
         """The same for some of the users."""
@@ -70,6 +72,8 @@ class Door:
         context: Mapping[str, Context] | None = None,
         now: int | None = None,
         among: Sequence[TextOrNumber] | None = None,
+        *,
+        anonymous: bool = False,
     ) -> Asked:
         """What is asked for this many users, in positions. Raises DataError for an item that the catalogue lacks, and
         for a context that does not fit the users."""
@@ -82,11 +86,12 @@ class Door:
             context={name: spread(name, value, users) for name, value in (context or {}).items()},
             now=self.data.as_of if now is None else now,
             left_out=left_out,
+            anonymous=anonymous,
         )
 
     def request(self, users: Sequence[TextOrNumber], asked: Asked) -> Request:
         """A request for these users; the history that was sent is added to what is known of each of them."""
-        position = self.data.users.index(users)
+        position = np.full(len(users), -1) if asked.anonymous else self.data.users.index(users)
         known = self.data.events.take_rows(position)
         past = join_events(known, self._told(asked, len(users))) if len(asked.history) else known
         return Request(
@@ -133,12 +138,20 @@ def _same_in_each_row(items: Ints32, rows: int, n_items: int) -> Csr:
 
 def spread(name: str, value: Context, rows: int) -> AnyArray:
     """A context value as an array [rows]: float64 or texts. Raises DataError where it is neither."""
-    values = [value] * rows if np.ndim(value) == 0 else list(value)  # type: ignore[arg-type]
+    if np.ndim(value) == 0:
+        one = value if isinstance(value, str) else _number(name, value)
+        return frozen(np.full(rows, one, object if isinstance(one, str) else np.float64))
+    values = list(value)  # type: ignore[arg-type]
     if len(values) != rows:
         raise DataError(f"context {name!r} has {len(values)} values for {rows} users; give one for all, or one a user")
-    if all(isinstance(one, str) for one in values):
+    if values and all(isinstance(one, str) for one in values):
         return frozen(np.array(values, dtype=object))
+    return frozen(np.asarray(_number(name, values), np.float64))
+
+
+def _number(name: str, value: object) -> AnyArray:
+    """A number or numbers as float64. Raises DataError where it is neither."""
     try:
-        return frozen(np.array(values, np.float64))
+        return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"context {name!r} must be numbers or texts, not {value!r}") from error

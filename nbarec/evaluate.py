@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,9 @@ from nbarec.sparse import Csr
 from nbarec.statistics import Interval, Resamples, mean_intervals, standard_interval
 
 USERS_IN_BATCH = 16_384
+
+Serve = Callable[[np.ndarray], Slate]
+"""Slates of users at positions int64 [B]."""
 
 
 class Recommend(Protocol):
@@ -61,7 +65,7 @@ def parse_metric(text: str, known: Mapping[str, type[Metric]]) -> MetricAt:
         raise ValueError(f"{text!r}: there is no metric {name!r}; {advice}")
     if not at:
         raise ValueError(f"{text!r} does not say how many places count; write for example {name}@10")
-    if not (places.isascii() and places.isdecimal() and int(places) >= 1):
+    if not re.fullmatch("(?=0*[1-9])[0-9]{1,9}", places):
         raise ValueError(f"{text!r}: {places!r} is not a number of places; write a whole number, such as {name}@10")
     return MetricAt(known[name](), int(places))
 
@@ -93,7 +97,7 @@ def evaluate(
     data: Dataset,
     rng: np.random.Generator,
     *,
-    variants: Mapping[str, Callable[[np.ndarray], Slate]] | None = None,
+    variants: Mapping[str, Serve] | None = None,
     holdout: Sequence[str] = (),
     batch: int = USERS_IN_BATCH,
     resamples: int = 1000,
@@ -113,22 +117,16 @@ def evaluate(
     tested = users[truth.counts[users] > 0]
     if not len(tested):
         raise ConfigError(f"none of {len(users):,} users has a relevant held-out item; hold out more or other events")
-    run = _Run(truth.take_rows(tested), tuple(metrics), data, Resamples.draw(len(tested), rng, resamples), batch)
-    others = variants or {}
-    lists: list[_Measured] = []
-    with track("evaluating", 1 + len(stages) + len(others)) as advance:
-        # A step a list: each is measured and let go before the next is made.
-        for stage in (None, *stages):
-            lists.append(run.measure(partial(recommend, stage=stage), tested, stage or WHOLE_PIPELINE))
-            advance(1)
-        for name, served in others.items():
-            lists.append(run.measure(served, tested, name))
-            advance(1)
-    slate, *reports = run.reports(lists)
+    run = _Run(
+        tested, truth.take_rows(tested), tuple(metrics), data, Resamples.draw(len(tested), rng, resamples), batch
+    )
+    served: list[tuple[str, Serve]] = [(WHOLE_PIPELINE, partial(recommend, stage=None))]
+    served += [(stage, partial(recommend, stage=stage)) for stage in stages]
+    slate, *reports = run.reports([*served, *(variants or {}).items()])
     return Evaluation(
         slate=slate,
         stages=dict(zip(stages, reports[: len(stages)], strict=True)),
-        variants=dict(zip(others, reports[len(stages) :], strict=True)),
+        variants=dict(zip(variants or {}, reports[len(stages) :], strict=True)),
         users=tuple(data.users.texts(tested)),
         skipped=len(users) - len(tested),
         holdout=tuple(holdout),
@@ -149,18 +147,19 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _Run:
-    """What all lists share; `truth` has a row an evaluated user."""
+    """What all lists share; `users` are the evaluated ones, `truth` has a row for each."""
 
+    users: np.ndarray
     truth: Csr
     metrics: tuple[MetricAt, ...]
     data: Dataset
     resamples: Resamples
     batch: int
 
-    def measure(self, served: Callable[[np.ndarray], Slate], tested: np.ndarray, source: str) -> _Measured:
+    def measure(self, serve: Serve, source: str) -> _Measured:
         """Values, figures, and the intervals that need the slates themselves."""
         start = time.perf_counter()
-        slate = served(tested)
+        slate = serve(self.users)
         seconds = time.perf_counter() - start
         needed = max(metric.k for metric in self.metrics)
         users, places = slate.item.shape
@@ -198,8 +197,14 @@ class _Run:
 
         return standard_interval(float(estimate), figure, self.resamples, bounds=metric.metric.bounds)
 
-    def reports(self, lists: Sequence[_Measured]) -> list[Report]:
-        """One report a list; the means' intervals of all lists come from one pass over the resamples."""
+    def reports(self, served: Sequence[tuple[str, Serve]]) -> list[Report]:
+        """One report a list, by name and how it is served; the means' intervals of all lists come from one pass over
+        the resamples."""
+        lists = []
+        with track("evaluating", len(served)) as advance:
+            for name, serve in served:  # a step a list: each is measured and let go before the next is made
+                lists.append(self.measure(serve, name))
+                advance(1)
         together = np.concatenate([measured.values for measured in lists], axis=1)
         intervals = mean_intervals(together, self.resamples).reshape(len(lists), len(self.metrics), 2)
         return [self._report(*pair) for pair in zip(lists, intervals, strict=True)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from nbarec.cold_start import ColdStartRun
 from nbarec.config import Config
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, Mark, PluginError, Problem
-from nbarec.evaluate import MetricAt, evaluate, parse_metric, relevant_items
+from nbarec.evaluate import MetricAt, Serve, evaluate, parse_metric, relevant_items
 from nbarec.evaluation_config import ColdStart
 from nbarec.expressions import Expression
 from nbarec.joining import join_datasets, with_growth
-from nbarec.marked import MapNode, Scalar, to_plain
+from nbarec.marked import MapNode, Scalar
 from nbarec.model import Model
 from nbarec.params import build
 from nbarec.reports import ColdTable, Evaluation
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from nbarec.pipeline import Pipeline
     from nbarec.stages import Binder
 
-Serve = Callable[[np.ndarray], Slate]
 SPLIT_STREAM, BOOTSTRAP_STREAM = 1, 2
+"""Random streams of an evaluation, apart from those of the stages."""
+
 VARIED = ("candidates", "features", "rank", "filters", "slate")
 """What a variant may change: the rest says what is measured, and must be the same for all."""
-"""Random streams of an evaluation, apart from those of the stages."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class EvaluationPlan:
     metrics: tuple[MetricAt, ...]
     relevant: Expression | None
     repeats: bool
-    variants: Mapping[str, Mapping[str, object]]
+    variants: Mapping[str, MapNode]
     cold_start: tuple[ColdStart, MetricAt] | None
 
     @classmethod
@@ -57,10 +58,10 @@ class EvaluationPlan:
         metrics = _metrics(asked.metrics, root, binder)
         split = _split(asked.split, binder.problems)
         cold_start = _cold_start(asked.cold_start, root, binder)
-        variants = {name: _variant(name, node, binder.problems) for name, node in asked.variants.items()}
+        binder.problems.extend(_variant_problems(asked.variants))
         if split is None or metrics is None:
             return None
-        return cls(split, metrics, asked.relevant, asked.repeats, variants, cold_start)
+        return cls(split, metrics, asked.relevant, asked.repeats, asked.variants, cold_start)
 
     def run(self, pipeline: Pipeline, data: Dataset) -> tuple[Evaluation, Model]:
         """Hold out, fit on the rest and measure every list. The held-out events reach no stage."""
@@ -91,11 +92,11 @@ class EvaluationPlan:
     def _variants(self, pipeline: Pipeline, model: Model, train: Dataset, k: int) -> Mapping[str, Serve]:
         """How each variant serves users; a stage that the config has just so is not fitted again."""
 
-        def serving(other: Pipeline) -> Serve:
+        def served(users: np.ndarray, other: Pipeline) -> Slate:
             fitted = other.fit(train, like=model)
-            return lambda users: fitted.recommend(fitted.data.users.take(users), k=k)
+            return fitted.recommend(fitted.data.users.take(users), k=k)
 
-        return {name: serving(other) for name, other in self.varied(pipeline).items()}
+        return {name: partial(served, other=other) for name, other in self.varied(pipeline).items()}
 
     def varied(self, pipeline: Pipeline) -> Mapping[str, Pipeline]:
         """The pipeline of each variant. Raises ConfigError with every problem of every variant."""
@@ -103,10 +104,9 @@ class EvaluationPlan:
         problems: list[Problem] = []
         for name, values in self.variants.items():
             try:
-                found[name] = pipeline.with_values({**values, "evaluate.variants": {}})
+                found[name] = pipeline.with_values({**values.entries, "evaluate.variants": {}})
             except ConfigError as error:
-                told = (replace(problem, message=f"variant {name!r}: {problem.message}") for problem in error.problems)
-                problems.extend(told)
+                problems.extend(_of_variant(name, values, problem) for problem in error.problems)
         if problems:
             raise ConfigError(problems)
         return found
@@ -182,7 +182,10 @@ def _cold_start(asked: ColdStart | None, root: MapNode, binder: Binder) -> tuple
     if asked is None:
         return None
     try:
-        return asked, parse_metric(asked.metric, _known_metrics(binder))
+        metric = parse_metric(asked.metric, _known_metrics(binder))
+        if not metric.is_mean:
+            raise ValueError(f"{asked.metric!r} is a figure of all users together; name one that is a mean over users")
+        return asked, metric
     except ValueError as error:
         node = root.entries.get("evaluate")
         mark = node.key_marks.get("cold_start") if isinstance(node, MapNode) else None
@@ -190,10 +193,17 @@ def _cold_start(asked: ColdStart | None, root: MapNode, binder: Binder) -> tuple
         return None
 
 
-def _variant(name: str, node: MapNode, problems: list[Problem]) -> Mapping[str, object]:
-    """The values of a variant, of which each may stand only where it changes nothing of what is measured."""
-    for path in node.entries:
-        if path.split(".")[0] not in VARIED:
-            said = f"the variant {name!r} can't change {path!r}; it may change {', '.join(VARIED)}"
-            problems.append(Problem(said, node.key_marks[path]))
-    return {path: to_plain(value) for path, value in node.entries.items()}
+def _variant_problems(variants: Mapping[str, MapNode]) -> Iterator[Problem]:
+    """A variant may change only what changes nothing of what is measured."""
+    for name, values in variants.items():
+        for path, mark in values.key_marks.items():
+            if path.split(".")[0] not in VARIED:
+                said = f"the variant {name!r} can't change {path!r}; it may change {', '.join(VARIED)}"
+                yield Problem(said, mark)
+
+
+def _of_variant(name: str, values: MapNode, problem: Problem) -> Problem:
+    """The problem of a config with a variant's values, where the variant stands in the file."""
+    marks = {f"--set {path}": mark for path, mark in values.key_marks.items()}
+    mark = problem.mark and marks.get(problem.mark.source, problem.mark)
+    return Problem(f"variant {name!r}: {problem.message}", mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,6 +68,10 @@ class Evidence:
         """One part a pair, worth the whole score: `popular in country DE`."""
         pairs = np.arange(len(score), dtype=np.int64)
         return cls.strongest(pairs, tuple(labels), np.asarray(score, np.float64), score, 1, because)
+
+    def labelled(self, labels: Sequence[str]) -> Evidence:
+        """The same parts, which are no items, by name: one label a part."""
+        return replace(self, item=frozen(np.full(len(self.item), -1, np.int32)), label=tuple(labels))
 
     @property
     def score(self) -> Floats64:

@@ -66,10 +66,12 @@ class Factors:
     def of(cls, model: Model, stage_id: str | None = None) -> Factors:
         """Those of the stage of that id; of the only one with item vectors, if it is left out.
 
-        Raises ConfigError where there is no such stage, or more than one.
+        Raises ConfigError where there is no such stage, or more than one, or where it could not be fitted.
         """
         stage = _stage_with_vectors(model, stage_id)
         fitted = model.fitted[stage.id]
+        if fitted.failed:
+            raise ConfigError(f"{stage.who} has no latent factors: it {fitted.failed}")
         component: Any = stage.component
         with guarded(stage.who):
             vectors = component.item_vectors(fitted.state)
@@ -78,7 +80,7 @@ class Factors:
         rotation = varimax(vectors) if (vectors < 0).any() else None
         loadings = _turned(vectors, rotation)
         catalog = model.data.catalog.take(np.arange(fitted.n_items))
-        return cls(stage, frozen(loadings), rotation, tuple(_poles(loadings, Traits.of(catalog))))
+        return cls(stage, frozen(loadings), rotation, tuple(poles_of(loadings, Traits.of(catalog))))
 
     def user_loadings(self, model: Model, users: Sequence[TextOrNumber]) -> Floats64:
         """The users in the same rotation: float64 [users, d]; zeros for one without a history that the stage reads.
@@ -111,7 +113,8 @@ def _turned(vectors: AnyArray, rotation: Floats64 | None) -> Floats64:
     return full if rotation is None else np.asarray(full @ rotation)
 
 
-def _poles(loadings: Floats64, traits: Traits) -> Iterator[Pole]:
+def poles_of(loadings: AnyArray, traits: Traits) -> Iterator[Pole]:
+    """The ends of each factor, described: `loadings` float [items, d], and the traits of the same items."""
     # A step an end of a factor: they are few, and each is described by itself.
     for factor, column in enumerate(loadings.T, start=1):
         largest = np.abs(column).max(initial=0.0)
@@ -131,7 +134,7 @@ def _stage_with_vectors(model: Model, stage_id: str | None) -> GeneratorStage:
     if stage_id is not None and stage_id not in generators:
         raise ConfigError(f"no generator of the model has the id {stage_id!r}; there are {', '.join(generators)}")
     if stage_id is not None and stage_id not in able:
-        others = f"those that have are {', '.join(able)}" if able else "als and nmf have, for example"
+        others = f"those that have are {', '.join(able)}" if able else "no generator of this config has any"
         raise ConfigError(f"the generator {stage_id!r} has no latent factors (no item vectors); {others}")
     if stage_id is None and not able:
         raise ConfigError(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbarec.arrays import Floats32
 from nbarec.batch import Request, Slate
 from nbarec.data import Dataset
 from nbarec.door import Asked, Context, Door
@@ -17,7 +18,7 @@ from nbarec.executor import executor_of
 from nbarec.explain import Explainer
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.outcomes import UserReasons
-from nbarec.serving import Journey
+from nbarec.serving import Journey, vectors_of
 from nbarec.slates import own_list, serve
 from nbarec.stages import AnyStage, Fitted
 
@@ -33,7 +34,7 @@ MOST_USERS = 4096
 """More users in a batch make nothing faster, and a stopped run should lose little."""
 
 ANONYMOUS = "-"
-"""The user id of a request that brings a history and no user."""
+"""What slates call the user of a request that brings a history and no user; a user of this id is another."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Model:
     def door(self) -> Door:
         """Where requests come in."""
         return Door.of(self.data)
+
+    @cached_property
+    def vectors(self) -> Mapping[str, Floats32]:
+        """The item vectors of the generators that other stages ask for, by id: float32 [items, d]."""
+        asked, items = self.pipeline.stages.giving_vectors, len(self.data.items)
+        return {stage.id: vectors_of(stage, self.fitted[stage.id], items) for stage in asked}
 
     def recommend(
         self,
@@ -71,18 +78,14 @@ class Model:
 
         Raises NbarecError for a stage that is not there, DataError for an item that the catalogue lacks.
         """
-        if users is None:
-            users = [ANONYMOUS]
-        elif isinstance(users, str):
-            raise NbarecError(f"users must be a list of ids; write [{users!r}]")
         slates = self.stream(
             users, k=k, history=history, context=context, stage=stage, now=now, among=among, explain=explain
         )
-        return reduce(Slate.plus, slates)
+        return _joined(list(slates))
 
     def stream(
         self,
-        users: Sequence[TextOrNumber] | Ids,
+        users: Sequence[TextOrNumber] | Ids | None = None,
         *,
         k: int | None = None,
         history: Sequence[TextOrNumber] = (),
@@ -94,7 +97,11 @@ class Model:
     ) -> Iterator[Slate]:
         """The same, a batch of users at a time in their order: memory does not grow with the users."""
         # Checked here and not in the generator, so that a mistake is told before anything is written.
-        asked = self.door.asked(len(users), self._places(k, stage), history, context, now, among)
+        if isinstance(users, str):
+            raise NbarecError(f"users must be a list of ids; write [{users!r}]")
+        anonymous = users is None
+        users = [ANONYMOUS] if users is None else users
+        asked = self.door.asked(len(users), self._places(k, stage), history, context, now, among, anonymous=anonymous)
         if explain and stage is not None:
             raise NbarecError(f"only whole slates are explained; leave out the stage {stage!r}")
         return self._batches(users, asked, stage, explain)
@@ -194,4 +201,12 @@ class Model:
         def told(stage: str, error: Exception) -> None:
             self.pipeline.tell("nbarec_on_error", stage=stage, error=error)
 
-        return Journey(self.pipeline.stages, self.fitted, request, told)
+        return Journey(self.pipeline.stages, self.fitted, self.vectors, request, told)
+
+
+def _joined(slates: list[Slate]) -> Slate:
+    """All slates in one, neighbours first, so that nothing is copied more than a few times."""
+    while len(slates) > 1:
+        pairs = zip(slates[::2], slates[1::2], strict=False)
+        slates = [one.plus(other) for one, other in pairs] + slates[len(slates) // 2 * 2 :]
+    return slates[0]

@@ -8,6 +8,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 _METADATA = "nbarec"
@@ -75,12 +76,13 @@ class Declared:
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
 
+@functools.cache
 def declared(cls: type) -> Mapping[str, Declared]:
-    """Every parameter of a dataclass by its YAML key."""
+    """Every parameter of a dataclass by its YAML key; found once for each class, because reading type hints is slow."""
     hints = get_type_hints(cls)
     found = {}
     for field in dataclasses.fields(cls):
         if field.init:
             rule = field.metadata.get(_METADATA, Rule())
             found[rule.key or field.name] = Declared(field.name, hints[field.name], rule, field)
-    return found
+    return MappingProxyType(found)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from nbarec.errors import Mark
 from nbarec.marked import ListNode, Node, Scalar, dump, from_python
@@ -19,7 +19,6 @@ FAILED: Any = object()
 """Stands for a value that was refused, while the other faults are collected."""
 
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw])")
 _NOWHERE = Mark("", 1, 1)
 
 
@@ -37,6 +36,8 @@ class Duration(float):
     >>> float(Duration("15m")), str(Duration(86400))
     (900.0, '1d')
     """
+
+    WRITTEN: ClassVar[re.Pattern[str]] = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw])")
 
     def __new__(cls, value: str | float) -> Self:
         seconds = _seconds(value) if isinstance(value, str) else value
@@ -65,7 +66,7 @@ class Duration(float):
 
 
 def _seconds(text: str) -> float:
-    if match := _DURATION.fullmatch(text):
+    if match := Duration.WRITTEN.fullmatch(text):
         return float(match[1]) * _SECONDS[match[2]]
     raise ValueError(f"{text!r} is not a duration; write one such as 30s, 15m, 12h, 30d or 2w")
 

@@ -137,7 +137,8 @@ class Evaluation:
 @dataclass(frozen=True)
 class ColdRow:
     """Every list where `events` events are known of what is new; `best` is the best single generator, `ranked` the
-    last ranker, and `lead` by how much it is ahead of the best, with the 95% interval of the users' differences."""
+    last ranker (empty without one), and `lead` by how much it is ahead of the best, with the 95% interval of the
+    users' differences."""
 
     events: int
     evaluation: Evaluation
@@ -164,14 +165,18 @@ class ColdTable:
     def lines(self) -> list[list[str]]:
         """A header and a line a number of events: every list's figure, and the last ranker's lead over the best."""
         first = self.rows[0]
+        lead = [f"{first.ranked} - best"] if first.ranked else []
         lists = [*first.evaluation.stages, WHOLE_PIPELINE]
-        return [["events", *lists, f"{first.ranked} - best"], *(self._line(row) for row in self.rows)]
+        return [["events", *lists, *lead], *(self._line(row) for row in self.rows)]
 
     def _line(self, row: ColdRow) -> list[str]:
         reports = (*row.evaluation.stages.values(), row.evaluation.slate)
         figures = [str(report.figures[self.metric]) for report in reports]
+        if not row.ranked:
+            return [str(row.events), *figures]
         low, high = row.ci95
-        return [str(row.events), *figures, f"{row.lead:+.4f} ±{(high - low) / 2:.3f} ({row.best})"]
+        lead = "-" if math.isnan(row.lead) else f"{row.lead:+.4f} ±{(high - low) / 2:.3f} ({row.best})"
+        return [str(row.events), *figures, lead]
 
 
 @contextlib.contextmanager

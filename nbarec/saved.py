@@ -35,6 +35,7 @@ class Recorded:
     n_items: int
     seconds: float
     failed: str
+    entry: str = ""
 
     @classmethod
     def of(cls, stage: AnyStage, fitted: Fitted) -> Recorded:
@@ -50,12 +51,14 @@ class Recorded:
             n_items=fitted.n_items,
             seconds=round(fitted.seconds, 3),
             failed=fitted.failed,
+            entry=provider.entry,
         )
 
     @property
     def who(self) -> str:
-        """The stage, its component, and the distribution that it came from."""
-        return f"stage {self.id} uses {self.component} of {self.requirement}"
+        """The stage, its component, and the distribution and entry point that it came from."""
+        entry = f" (entry point {self.entry})" if self.entry else ""
+        return f"stage {self.id} uses {self.component} of {self.requirement}{entry}"
 
     @property
     def requirement(self) -> str:

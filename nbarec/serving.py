@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats32, Ints32, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.batch import Candidates, Pool, Request, StageTrace, merge
 from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, check_vectors, guarded
 from nbarec.errors import NbarecError
@@ -38,6 +38,7 @@ class Journey:
 
     stages: Stages
     fitted: Mapping[str, Fitted]
+    vectors: Mapping[str, Floats32]
     request: Request
     on_error: OnError
     traces: list[StageTrace] = field(default_factory=list)
@@ -51,7 +52,8 @@ class Journey:
 
     def restarted(self, rows: Ints64, widened: str) -> Journey:
         """The same way anew for some rows: generator `widened` is asked for all it has, and no ranker cuts."""
-        again = Journey(self.stages, self.fitted, self.request.take(rows), self.on_error, widened=widened)
+        request = self.request.take(rows)
+        again = Journey(self.stages, self.fitted, self.vectors, request, self.on_error, widened=widened)
         again.seen = None if self.seen is None else []
         return again
 
@@ -92,7 +94,7 @@ class Journey:
     def pool(self) -> Pool:
         """All proposals merged, with the features of every provider."""
         pool = merge(self.generated(), len(self.request), self.request.n_items)
-        pool = replace(pool, vectors={stage.id: self.vectors_of(stage) for stage in self.stages.giving_vectors})
+        pool = replace(pool, vectors=self.vectors)
         self.merged = np.diff(pool.indptr)
         for stage in self.stages.features:
 
@@ -105,18 +107,6 @@ class Journey:
             pool = replace(pool, features={**pool.features, **(columns or {})})
         self._note("merge", "", pool)
         return pool
-
-    def vectors_of(self, stage: GeneratorStage) -> Floats32:
-        """One generator's item vectors, with zeros for the items that came after its time, and for all if it could not
-        be fitted: float32 [items, d]."""
-        fitted = self.fitted[stage.id]
-        if fitted.failed:
-            return frozen(np.zeros((self.request.n_items, 1), np.float32))
-        with guarded(stage.who):
-            vectors = stage.component.item_vectors(fitted.state)  # type: ignore[attr-defined]
-        check_vectors(stage.who, vectors, fitted.n_items)
-        newer = self.request.n_items - len(vectors)
-        return frozen(np.pad(vectors, ((0, newer), (0, 0)))) if newer else frozen(vectors)
 
     def ranked(self, pool: Pool, until: str | None = None) -> Pool:
         """The pool under the rankers' scores, cut after each as it says; `until` is the last ranker to run."""
@@ -190,12 +180,22 @@ def stage_request(request: Request, stage: GeneratorStage) -> Request:
     history, exclude = stage.settings.history, stage.settings.exclude
     left_out = request.history.weight > 0 if exclude is None else holds(exclude, scope)
     row, item = request.history.row[left_out], request.history.item[left_out]
-    if request.excluded.nnz:  # what the call itself leaves out
-        row = np.append(row, request.excluded.row_of)
-        item = np.append(item, request.excluded.indices)
-    excluded = Csr.from_pairs(row, item, None, (len(request), request.n_items))
+    excluded = _with_pairs(request.excluded, row, item)
     counted = request.history if history is None else request.history.where(holds(history, scope))
     return replace(request, history=counted, excluded=excluded)
+
+
+def _with_pairs(excluded: Csr, row: Ints64, item: Ints32) -> Csr:
+    """What the call itself leaves out, and these pairs."""
+    if not excluded.nnz:
+        return Csr.from_pairs(row, item, None, excluded.shape)
+    # Nearly the whole catalogue, as a rule: marked, not sorted.
+    marked = np.zeros(excluded.shape, bool)
+    marked[excluded.row_of, excluded.indices] = True
+    marked[row, item] = True
+    indices = np.nonzero(marked)[1].astype(np.int32)
+    indptr = row_pointers(marked.sum(axis=1))
+    return Csr(frozen(indptr), frozen(indices), frozen(np.ones(len(indices), np.float32)), excluded.shape)
 
 
 def holds(expression: Expression, scope: EventScope) -> np.ndarray:
@@ -213,6 +213,18 @@ def known_part(request: Request, n_items: int) -> Request:
     )
     history = replace(request.history.where(request.history.item < n_items), n_items=n_items)
     return replace(request, history=history, excluded=excluded, catalog=request.catalog.take(np.arange(n_items)))
+
+
+def vectors_of(stage: GeneratorStage, fitted: Fitted, n_items: int) -> Floats32:
+    """One generator's item vectors, with zeros for the items that came after its time, and for all if it could not be
+    fitted: float32 [items, d]."""
+    if fitted.failed:
+        return frozen(np.zeros((n_items, 1), np.float32))
+    with guarded(stage.who):
+        vectors = stage.component.item_vectors(fitted.state)  # type: ignore[attr-defined]
+    check_vectors(stage.who, vectors, fitted.n_items)
+    newer = n_items - len(vectors)
+    return frozen(np.pad(vectors, ((0, newer), (0, 0)))) if newer else frozen(vectors)
 
 
 def best_first_order(pool: Pool) -> Ints64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -89,12 +90,15 @@ class Csr:
 
     def contains(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Whether each (row, column) pair is stored: bool, shaped as `row`; False where a pair lies outside."""
-        bits = _bits(self.shape[1])
-        stored = (self.row_of << bits) | self.indices
-        wanted = (np.asarray(row, np.int64) << bits) | np.asarray(column, np.int64)
-        at = np.searchsorted(stored, wanted)
-        found = np.append(stored, -1)[at] == wanted
+        wanted = (np.asarray(row, np.int64) << _bits(self.shape[1])) | np.asarray(column, np.int64)
+        at = np.searchsorted(self._keys, wanted)
+        found = self._keys.take(at, mode="clip") == wanted if self.nnz else np.zeros(wanted.shape, bool)
         return np.asarray(found & _inside(row, self.shape[0]) & _inside(column, self.shape[1]))
+
+    @cached_property
+    def _keys(self) -> Ints64:
+        """Row and column of every stored entry in one number, ascending: int64 [nnz]."""
+        return (self.row_of << _bits(self.shape[1])) | self.indices
 
     def to_dense(self) -> np.ndarray:
         """float64 (rows, columns), zeros where nothing is stored."""

@@ -40,11 +40,9 @@ class Bound(Generic[C, P]):
 
     @property
     def who(self) -> str:
-        """What errors call the stage: section, id, component and distribution."""
+        """What errors call the stage: section, id and component, and whose: distribution, entry point and version."""
         provider = self.registered.provider
-        return (
-            f"{self.section}.{self.id} ({self.registered.component.name} of {provider.distribution} {provider.version})"
-        )
+        return f"{self.section}.{self.id} ({self.registered.component.name} of {provider} {provider.version})"
 
 
 GeneratorStage = Bound[CandidatesConfig, CandidateGenerator[Any]]
@@ -126,7 +124,10 @@ class Binder:
         return tuple(stage for stage in bound if stage is not None)
 
     def _bound(self, section: str, kind: Kind, config: StageConfig, mark: Mark) -> Bound[Any, Any] | None:
-        registered = self._find(kind, config.use, mark)
+        own_name = stage_id(config)
+        # Without an id of its own the stage is called as its component is, which the message names anyway.
+        who = "" if own_name == config.use.rpartition("/")[2] else f"{section}.{own_name}: "
+        registered = self._find(kind, config.use, mark, who)
         if registered is None:
             return None
         node = config.with_ or MapNode(mark, {}, {})
@@ -145,13 +146,13 @@ class Binder:
                     message = f"{stage.id}: {name!r} is no candidate generator of this config; they are {known}"
                     self.problems.append(Problem(message, stage.mark))
                 elif name in vectors and name not in able:
-                    others = f"those that have are {', '.join(able)}" if able else "als and nmf have, for example"
+                    others = f"those that have are {', '.join(able)}" if able else "no generator of this config has any"
                     message = f"{stage.id}: the generator {name!r} has no item vectors; {others}"
                     self.problems.append(Problem(message, stage.mark))
 
-    def _find(self, kind: Kind, use: str, mark: Mark) -> Registered | None:
+    def _find(self, kind: Kind, use: str, mark: Mark, who: str = "") -> Registered | None:
         try:
             return self.registry.find(kind, use)
         except PluginError as error:
-            self.problems.append(Problem(str(error), mark))
+            self.problems.append(Problem(f"{who}{error}", mark))
             return None

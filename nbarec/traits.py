@@ -107,6 +107,7 @@ class _Levels:
             return []
         had = self.matrix.take_rows(items)
         among = np.bincount(had.indices, weights=weight[had.row_of], minlength=len(self.overall)) / weight.sum()
+        among = np.minimum(among, 1.0)  # a level that all of them have may come out a rounding error above
         often = np.flatnonzero((among > self.overall) & (among >= LEAST_SHARE))
         held = np.bincount(had.indices, minlength=len(self.overall))[often]
         total = int(self.filled.sum())
@@ -120,7 +121,8 @@ class _Levels:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """One column of numbers: `values` float64 [items], NaN is missing; the mean and standard deviation of the rest."""
+    """One column of numbers: `values` float64 [items], NaN and infinity are missing; the mean and standard deviation
+    of the rest."""
 
     column: str
     words: tuple[str, str]
@@ -131,13 +133,13 @@ class _Numbers:
     @classmethod
     def of(cls, column: str, words: tuple[str, str], values: Floats64) -> _Numbers:
         """With the mean and the standard deviation of the population."""
-        known = values[~np.isnan(values)]
+        known = values[np.isfinite(values)]
         mean, deviation = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
         return cls(column, words, values, mean, deviation)
 
     def shared_by(self, items: Ints64, weight: Floats64) -> list[Trait]:
         """The mean, where the items' is far from it."""
-        known = ~np.isnan(self.values[items])
+        known = np.isfinite(self.values[items])
         items, weight = items[known], weight[known]
         size = effective_number(weight)
         if size < LEAST_ITEMS or self.deviation <= 1e-12 * abs(self.mean):
@@ -175,8 +177,7 @@ class Traits:
                 case CategoryColumn(codes, ids):
                     levels.append(_Levels.of(name, ids, _indicators(codes, len(ids)), codes >= 0))
                 case DateColumn(seconds):
-                    known = seconds != MISSING_DATE
-                    values = np.where(known, np.where(known, seconds, 0).astype(np.float64), np.nan)
+                    values = np.where(seconds == MISSING_DATE, np.nan, seconds.astype(np.float64))
                     numbers.append(_Numbers.of(name, DATE_WORDS, values))
                 case NumberColumn(values) if _are_flags(values):
                     flagged = _indicators(np.where(values == 1, 0, -1), 1)
@@ -191,9 +192,10 @@ class Traits:
         `items` int64 [n] positions, `weight` float64 [n], positive: how much each counts. A level's evidence is its
         log-odds among the items less that among the others, both with an informative Dirichlet prior (the level's share
         of the catalogue), in standard errors (Monroe, Colaresi, Quinn 2008); a number's is the distance of its weighted
-        mean from the mean of all. It must be more than `CHANCE` lets any of as many traits have.
+        mean from the mean of all. It must be more than `CHANCE` lets any of as many traits have; a number counts as
+        two, since its mean may be high or low.
         """
-        tried = sum(len(levels.overall) for levels in self.levels) + len(self.numbers)
+        tried = sum(len(levels.overall) for levels in self.levels) + 2 * len(self.numbers)
         needed = NormalDist().inv_cdf(1 - CHANCE / max(tried, 1))
         found = [trait for levels in self.levels for trait in levels.shared_by(items, weight)]
         found += [trait for numbers in self.numbers for trait in numbers.shared_by(items, weight)]

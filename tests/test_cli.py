@@ -65,7 +65,8 @@ def test_the_evaluation_file_keeps_its_contract(result: Path) -> None:
     figure = found["metrics"]["ndcg@10"]
     low, high = figure["ci95"]
     assert low <= figure["mean"] <= high
-    assert set(found["stages"]) == {"similar", "alike", "trending", "mixed"}
+    generators = {"similar", "people", "latent", "next", "alike", "fresh", "trending"}
+    assert set(found["stages"]) == generators | {"mixed", "newcomers", "discovery"}
     assert set(found["stages"]["similar"]["metrics"]) == set(found["metrics"])
     users = table(result / "evaluation_users.csv")
     assert len(users) == figure["users"] == found["users"]["evaluated"]
@@ -129,7 +130,7 @@ def test_a_stage_shows_its_own_list(saved: str, capsys: pytest.CaptureFixture[st
     expected = nbarec.load(saved).recommend(["U0001"], stage="alike", k=2).items[0]
     assert [line.split(",")[2] for line in capsys.readouterr().out.splitlines()[1:]] == expected
     assert run_command(["recommend", saved, "--user", "U0001", "--stage", "artists"]) == 1
-    assert "there are similar, alike, trending, mixed" in capsys.readouterr().err
+    assert "there are similar, people, latent, next, alike, fresh, trending, mixed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_validate_shows_every_error_at_once(tmp_path: Path, capsys: pytest.Captu
     )
     assert run_command(["validate", MUSIC, str(config)]) == 1
     captured = capsys.readouterr()
-    assert "music.yaml: fine, 8 stages: similar, alike" in captured.out
+    assert "music.yaml: fine, 16 stages: similar, people" in captured.out
     for line, message in (
         (2, "did you mean 'seed'?"),
         (3, "music_wrld"),
@@ -194,7 +195,7 @@ def test_update_adds_events_users_and_items(saved: str, tmp_path: Path, capsys: 
     printed = capsys.readouterr().out
     assert "2 event rows = 2 accepted + 0 rejected" in printed
     assert "after: 61 users, 81 items" in printed
-    assert printed.count("  updated") == 3
+    assert printed.count("  updated") == 9  # seven generators, novelty and mmr
     assert run_command(["recommend", target, "--user", "NEW", "-k", "2"]) == 0
     assert capsys.readouterr().out.startswith("NEW: known user, 2 events")
 
@@ -371,5 +372,6 @@ def test_context_that_nothing_reads_is_noted(tmp_path: Path, capsys: pytest.Capt
 def test_validate_knows_which_generators_weights_speak_of(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["validate", MUSIC, "--set", "rank.mixed.with.weights={similar: 1, nope: 1}"]) == 1
     said = capsys.readouterr().err
-    assert "mixed: 'nope' is no candidate generator of this config; they are similar, alike, trending" in said
-    assert "music.yaml:22:5" in said
+    assert "mixed: 'nope' is no candidate generator of this config; they are similar, people, latent, next" in said
+    line = 1 + Path(MUSIC).read_text("utf-8").splitlines().index("  - id: mixed")
+    assert f"music.yaml:{line}:5" in said

@@ -26,7 +26,7 @@ from nbarec.commands.terminal import (
 from nbarec.commands.writing import Format, write_slates
 from nbarec.errors import DataError
 from nbarec.ids import TextOrNumber
-from nbarec.model import ANONYMOUS, Model
+from nbarec.model import Model
 from nbarec.reports import replacing
 from nbarec.saved import load_model, recorded
 from nbarec.store import read_manifest
@@ -81,7 +81,7 @@ def recommend(
         raise click.UsageError("say for whom: --user ID, --users FILE, --all, or --history ITEM,...")
     loaded = load_model(model)
     _warn_of_unread(context, loaded.pipeline.text)
-    asked = loaded.data.users if everybody else _listed(file) if file else users or (ANONYMOUS,)
+    asked = loaded.data.users if everybody else _listed(file) if file else users or None
     only = None if among is None else items_of(among)
     slates = loaded.stream(
         asked, k=k, history=items_of(history or ""), context=context, stage=stage, among=only, explain=explain
@@ -90,7 +90,7 @@ def recommend(
     with progress(), _opened(output) as opened:
         # A bar and a table would share the terminal.
         written = write_slates(
-            watched(slates, len(asked)) if output else slates, opened, chosen, loaded.data, explained=explain
+            watched(slates, len(asked or [0])) if output else slates, opened, chosen, loaded.data, explained=explain
         )
     if output:
         click.echo(f"{written:,} users written to {output}", err=True)

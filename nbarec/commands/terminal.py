@@ -62,6 +62,18 @@ def set_option(command: F) -> F:
     )(command)
 
 
+def with_option(command: F) -> F:
+    """`--with key=value`, as a mapping `parameters` of YAML texts."""
+    return click.option(
+        "--with",
+        "parameters",
+        multiple=True,
+        callback=_pairs,
+        metavar="KEY=VALUE",
+        help="A parameter, written as under `with:`, such as by=artist. May be repeated.",
+    )(command)
+
+
 def context_option(command: F) -> F:
     """`--context key=value`, as a mapping `context` of numbers and texts."""
 

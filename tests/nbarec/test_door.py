@@ -92,3 +92,23 @@ def test_a_request_for_nobody_is_empty(door: Door) -> None:
     assert len(request) == 0
     assert len(request.history) == 0
     assert request.audience.rows == 0
+
+
+def test_what_is_sent_along_weighs_what_a_liked_item_does_here() -> None:
+    data = Dataset.from_arrays(["u", "u", "v", "v"], ["a", "b", "c", "d"], weight=[1.0, 8.0, 3.0, -9.0])
+    request = asked(Door.of(data), ["w"], 3, history=["a"])
+    assert request.history.weight.tolist() == [3.0]  # the median of 1, 3 and 8
+
+
+def test_nobody_is_no_user_whatever_his_id() -> None:
+    data = Dataset.from_arrays(["-", "v"], ["a", "b"])
+    door = Door.of(data)
+    assert asked(door, ["-"], 3).user.tolist() == [0]
+    nobody = asked(door, ["-"], 3, anonymous=True)
+    assert nobody.user.tolist() == [-1]
+    assert nobody.history.counts.tolist() == [0]
+
+
+def test_a_context_of_numbers_stays_one_for_no_users(door: Door) -> None:
+    assert asked(door, [], 3, context={"hour": 21}).context["hour"].dtype == np.float64
+    assert asked(door, [], 3, context={"device": "car"}).context["device"].dtype == object

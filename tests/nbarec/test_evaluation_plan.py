@@ -192,6 +192,8 @@ def test_a_stage_that_a_variant_leaves_as_it_is_is_not_fitted_again() -> None:
     again = varied["one place"].fit(shop(), like=model)
     assert again.fitted["popular"] is model.fitted["popular"]
     assert varied["by users"].fit(shop(), like=model).fitted["popular"] is not model.fitted["popular"]
+    other = Pipeline.from_text(TEXT.replace("use: popularity,", "use: popularity, history: weight > 2,"))
+    assert other.fit(shop(), like=model).fitted["popular"] is not model.fitted["popular"]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_generator_without_vectors_is_refused_with_its_line(plug: Plug) -> Non
     assert "config:6:5: second: the generator 'flat' has no item vectors; those that have are latent" in found
     assert "first" not in found
     alone = refusal(text_of("latent", "{id: latent, use: plain}"))
-    assert "config:5:5: first: the generator 'latent' has no item vectors; als and nmf have, for example" in alone
+    assert "config:5:5: first: the generator 'latent' has no item vectors; no generator of this config has any" in alone
 
 
 def test_a_name_that_is_no_generator_is_refused_with_its_line(plug: Plug) -> None:
