@@ -120,6 +120,15 @@ class Pool:
             score=frozen(self.score[positions]),
         )
 
+    def find(self, row: np.ndarray, item: np.ndarray) -> Ints64:
+        """Where each pair of a row and an item stands, -1 where it does not: int64 [M]."""
+        width = int(max(self.item.max(initial=0), item.max(initial=0))) + 1
+        key = self.row.astype(np.int64) * width + self.item
+        order = np.argsort(key, kind="stable")
+        wanted = np.asarray(row, np.int64) * width + item
+        found = np.append(order, -1)[np.searchsorted(key, wanted, sorter=order)]
+        return np.where((found >= 0) & (np.append(key, -1)[found] == wanted), found, -1)
+
     def with_score(self, stage: str, score: Floats32) -> Pool:
         """The same entries under a ranker's score, which is also kept as the column `stage`."""
         return replace(self, score=score, features={**self.features, stage: score})

@@ -107,12 +107,13 @@ class ColdStartRun:
     def _measured(self, model: Model, users: Ints64, truth: Csr, items: Ints64 | None) -> Evaluation:
         among = None if items is None else model.data.items.take(items)
 
-        def recommend(users: np.ndarray, stage: str | None) -> Slate:
-            return model.recommend(model.data.users.take(users), k=self.metric.k, stage=stage, among=among)
+        def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
+            return model.recommend(model.data.users.take(users), k=k, stage=stage, among=among)
 
         stages = self.pipeline.stages
         lists = [*(stage.id for stage in stages.generators), *(stage.id for stage in stages.rankers)]
-        return evaluate(recommend, users, truth, (self.metric,), lists, model.data, self._rng(BOOTSTRAP_STREAM))
+        rng, places = self._rng(BOOTSTRAP_STREAM), self.pipeline.config.slate.k
+        return evaluate(recommend, users, truth, (self.metric,), lists, model.data, rng, places=places)
 
     def _truth(self, hidden: Bools) -> Csr:
         """What is to be found: the relevant ones of the hidden events (users x items)."""

@@ -25,16 +25,16 @@ from nbarec.statistics import Interval, Resamples, mean_intervals, standard_inte
 
 USERS_IN_BATCH = 16_384
 
-Serve = Callable[[np.ndarray], Slate]
-"""Slates of users at positions int64 [B]."""
+Serve = Callable[[np.ndarray, int], Slate]
+"""`serve(users, k)`: slates of k places for users at positions int64 [B]."""
 
 
 class Recommend(Protocol):
     """Who is measured."""
 
-    def __call__(self, users: np.ndarray, stage: str | None) -> Slate:
-        """Slates of users at positions int64 [B]; `stage` None is the whole pipeline, else the id of the generator or
-        ranker whose own list is wanted."""
+    def __call__(self, users: np.ndarray, k: int, stage: str | None) -> Slate:
+        """Slates of k places for users at positions int64 [B]; `stage` None is the whole pipeline, else the id of the
+        generator or ranker whose own list is wanted."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,23 @@ class MetricAt:
     def is_mean(self) -> bool:
         """Whether the figure for all users is the mean of theirs, and not one of all slates together."""
         return type(self.metric).aggregate is Metric.aggregate
+
+
+@dataclass(frozen=True)
+class List:
+    """A list that is measured: its name, how it is served, and how many `places` its slates have where it is used."""
+
+    name: str
+    serve: Serve
+    places: int
+
+    def widths(self, metrics: Sequence[MetricAt]) -> dict[int, list[int]]:
+        """With how many places it is served for which of the metrics: as it is used, and wider only for a metric that
+        looks further, because boosts, diversity and backfill depend on how long a slate is."""
+        wanted: dict[int, list[int]] = {}
+        for at, metric in enumerate(metrics):
+            wanted.setdefault(max(metric.k, self.places), []).append(at)
+        return wanted
 
 
 def parse_metric(text: str, known: Mapping[str, type[Metric]]) -> MetricAt:
@@ -97,7 +114,8 @@ def evaluate(
     data: Dataset,
     rng: np.random.Generator,
     *,
-    variants: Mapping[str, Serve] | None = None,
+    places: int = 1,
+    variants: Sequence[List] = (),
     holdout: Sequence[str] = (),
     batch: int = USERS_IN_BATCH,
     resamples: int = 1000,
@@ -105,9 +123,9 @@ def evaluate(
     """Measure the whole pipeline and each of `stages` by all `metrics`, all over the same resamples of users.
 
     `users` int [U] are positions in `data`, which holds what the pipeline was fitted on; `truth` has a row for each
-    user of `data`. Only users with a relevant item are asked for and measured. `recommend` is called once a list and
-    gives at least as many places as the largest k; `variants` are further slates by name, such as those of other
-    settings. Metrics see `batch` users at a time.
+    user of `data`. Only users with a relevant item are asked for and measured. Lists are served with as many `places`
+    as they have where they are used, and once more for each k beyond it that a metric has; `variants` are further
+    slates, such as those of other settings. Metrics see `batch` users at a time.
     Raises ConfigError where no user has a relevant item, ContractError where slates or metric values have the wrong
     shape, ValueError without a metric.
     """
@@ -120,13 +138,12 @@ def evaluate(
     run = _Run(
         tested, truth.take_rows(tested), tuple(metrics), data, Resamples.draw(len(tested), rng, resamples), batch
     )
-    served: list[tuple[str, Serve]] = [(WHOLE_PIPELINE, partial(recommend, stage=None))]
-    served += [(stage, partial(recommend, stage=stage)) for stage in stages]
-    slate, *reports = run.reports([*served, *(variants or {}).items()])
+    lists = [List(stage or WHOLE_PIPELINE, partial(recommend, stage=stage), places) for stage in (None, *stages)]
+    slate, *reports = run.reports([*lists, *variants])
     return Evaluation(
         slate=slate,
         stages=dict(zip(stages, reports[: len(stages)], strict=True)),
-        variants=dict(zip(variants or {}, reports[len(stages) :], strict=True)),
+        variants={one.name: report for one, report in zip(variants, reports[len(stages) :], strict=True)},
         users=tuple(data.users.texts(tested)),
         skipped=len(users) - len(tested),
         holdout=tuple(holdout),
@@ -156,38 +173,43 @@ class _Run:
     resamples: Resamples
     batch: int
 
-    def measure(self, serve: Serve, source: str) -> _Measured:
+    def measure(self, measured: List) -> _Measured:
         """Values, figures, and the intervals that need the slates themselves."""
-        start = time.perf_counter()
-        slate = serve(self.users)
-        seconds = time.perf_counter() - start
-        needed = max(metric.k for metric in self.metrics)
-        users, places = slate.item.shape
-        if users != self.resamples.users or places < needed:
-            wanted = f"{self.resamples.users} users and at least {needed} places"
-            raise ContractError(f"{source}: slates have {users} users and {places} places; {wanted} were asked for")
-        values = self._values(slate)
-        figures = np.full(len(self.metrics), np.nan)
-        intervals = {}
-        for at, metric in enumerate(self.metrics):
-            shown = _first_places(slate, metric.k)
-            figures[at] = metric.metric.aggregate(values[:, at], shown, self.data)
-            if not metric.is_mean:
-                intervals[at] = self._interval(metric, values[:, at], shown, figures[at])
+        values = np.full((len(self.users), len(self.metrics)), np.nan)
+        figures, intervals, seconds = np.full(len(self.metrics), np.nan), {}, 0.0
+        for width, wanted in measured.widths(self.metrics).items():  # a step a length of slates, one as a rule
+            start = time.perf_counter()
+            slate = self._served(measured, width)
+            seconds = seconds or time.perf_counter() - start
+            self._fill(values, slate, wanted)
+            for at in wanted:
+                metric, shown = self.metrics[at], _first_places(slate, self.metrics[at].k)
+                figures[at] = metric.metric.aggregate(values[:, at], shown, self.data)
+                if not metric.is_mean:
+                    intervals[at] = self._interval(metric, values[:, at], shown, figures[at])
         return _Measured(values, figures, intervals, seconds)
 
-    def _values(self, slate: Slate) -> Floats64:
-        """The metrics' values: float64 [users, metrics]."""
-        values = np.full((len(slate), len(self.metrics)), np.nan)
+    def _served(self, measured: List, width: int) -> Slate:
+        slate = measured.serve(self.users, width)
+        users, places = slate.item.shape
+        if users != self.resamples.users or places < width:
+            wanted = f"{self.resamples.users} users and at least {width} places"
+            raise ContractError(
+                f"{measured.name}: slates have {users} users and {places} places; {wanted} were asked for"
+            )
+        return slate
+
+    def _fill(self, values: Floats64, slate: Slate, wanted: Sequence[int]) -> None:
+        """Each user's values of the wanted metrics into `values` float64 [users, metrics]."""
         take = _taker(slate)
         # A step a batch of users, which bounds the memory.
         for start in range(0, len(slate), self.batch):
             rows = np.arange(start, min(start + self.batch, len(slate)))
             part, truth = take(rows), self.truth.take_rows(rows)
-            for at, metric in enumerate(self.metrics):
+            for at in wanted:
+                metric = self.metrics[at]
                 found = metric.metric.per_user(_first_places(part, metric.k), truth, self.data)
                 values[rows, at] = _checked(found, metric, len(rows))
-        return values
 
     def _interval(self, metric: MetricAt, values: Floats64, slate: Slate, estimate: float) -> Interval:
         take = _taker(slate)
@@ -197,13 +219,12 @@ class _Run:
 
         return standard_interval(float(estimate), figure, self.resamples, bounds=metric.metric.bounds)
 
-    def reports(self, served: Sequence[tuple[str, Serve]]) -> list[Report]:
-        """One report a list, by name and how it is served; the means' intervals of all lists come from one pass over
-        the resamples."""
+    def reports(self, asked: Sequence[List]) -> list[Report]:
+        """One report a list; the means' intervals of all lists come from one pass over the resamples."""
         lists = []
-        with track("evaluating", len(served)) as advance:
-            for name, serve in served:  # a step a list: each is measured and let go before the next is made
-                lists.append(self.measure(serve, name))
+        with track("evaluating", len(asked)) as advance:
+            for one in asked:  # a step a list: each is measured and let go before the next is made
+                lists.append(self.measure(one))
                 advance(1)
         together = np.concatenate([measured.values for measured in lists], axis=1)
         intervals = mean_intervals(together, self.resamples).reshape(len(lists), len(self.metrics), 2)

@@ -13,9 +13,10 @@ from nbarec.arrays import Bools
 from nbarec.batch import Slate
 from nbarec.cold_start import ColdStartRun
 from nbarec.config import Config
+from nbarec.contracts import guarded
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, Mark, PluginError, Problem
-from nbarec.evaluate import MetricAt, Serve, evaluate, parse_metric, relevant_items
+from nbarec.evaluate import List, MetricAt, evaluate, parse_metric, relevant_items
 from nbarec.evaluation_config import ColdStart
 from nbarec.expressions import Expression
 from nbarec.joining import join_datasets, with_growth
@@ -71,10 +72,9 @@ class EvaluationPlan:
         truth = relevant_items(holdout.test, self._relevant(pipeline, tested), model.data.events, repeats=self.repeats)
         lists = [stage.id for stage in pipeline.stages.generators]
         lists += [stage.id for stage in pipeline.stages.rankers]
-        width = max(metric.k for metric in self.metrics)
 
-        def recommend(users: np.ndarray, stage: str | None) -> Slate:
-            return model.recommend(model.data.users.take(users), k=width, stage=stage)
+        def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
+            return model.recommend(model.data.users.take(users), k=k, stage=stage)
 
         evaluation = evaluate(
             recommend,
@@ -84,19 +84,22 @@ class EvaluationPlan:
             lists,
             model.data,
             np.random.default_rng([pipeline.config.seed, BOOTSTRAP_STREAM]),
-            variants=self._variants(pipeline, model, holdout.train, width),
+            places=pipeline.config.slate.k,
+            variants=self._variants(pipeline, model, holdout.train),
             holdout=holdout.describe(),
         )
         return replace(evaluation, cold_starts=self._cold_starts(pipeline, data)), model
 
-    def _variants(self, pipeline: Pipeline, model: Model, train: Dataset, k: int) -> Mapping[str, Serve]:
-        """How each variant serves users; a stage that the config has just so is not fitted again."""
+    def _variants(self, pipeline: Pipeline, model: Model, train: Dataset) -> list[List]:
+        """The variants as lists; a stage that the config has just so is not fitted again."""
 
-        def served(users: np.ndarray, other: Pipeline) -> Slate:
-            fitted = other.fit(train, like=model)
-            return fitted.recommend(fitted.data.users.take(users), k=k)
+        def served(users: np.ndarray, k: int, name: str, other: Pipeline) -> Slate:
+            with guarded(f"variant {name!r}"):
+                fitted = other.fit(train, like=model)
+                return fitted.recommend(fitted.data.users.take(users), k=k)
 
-        return {name: partial(served, other=other) for name, other in self.varied(pipeline).items()}
+        varied = self.varied(pipeline).items()
+        return [List(name, partial(served, name=name, other=other), other.config.slate.k) for name, other in varied]
 
     def varied(self, pipeline: Pipeline) -> Mapping[str, Pipeline]:
         """The pipeline of each variant. Raises ConfigError with every problem of every variant."""

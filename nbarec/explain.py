@@ -123,13 +123,12 @@ class Explainer:
 
     def _ways(self, row: Ints64) -> list[tuple[Journey, Ints64, Ints64]]:
         """For each journey the rows there, and which of the pairs these are."""
-        if self.journey.again is None:
-            return [(self.journey, row, np.arange(len(row)))]
-        again, rows = self.journey.again
-        place = np.full(len(self.journey.request), -1, np.int64)
-        place[rows] = np.arange(len(rows))
-        once, twice = np.flatnonzero(place[row] < 0), np.flatnonzero(place[row] >= 0)
-        return [(self.journey, row[once], once), (again, place[row[twice]], twice)]
+        way, place = np.zeros(len(self.journey.request), np.int64), np.arange(len(self.journey.request))
+        for number, (_, rows) in enumerate(self.journey.again, start=1):  # the last way of a row is the one that counts
+            way[rows], place[rows] = number, np.arange(len(rows))
+        journeys = [self.journey, *(again for again, _ in self.journey.again)]
+        pairs = [np.flatnonzero(way[row] == number) for number in range(len(journeys))]
+        return [(one, place[row[at]], at) for one, at in zip(journeys, pairs, strict=True) if len(at)]
 
     def _on_way(self, journey: Journey, row: Ints64, item: Ints32) -> list[Explanation]:
         seen = journey.seen or []
@@ -144,7 +143,7 @@ class Explainer:
         ]
 
     def _proposals(self, journey: Journey, pool: Pool, row: Ints64, item: Ints32) -> list[list[Proposal]]:
-        at = _positions(pool, row, item)
+        at = pool.find(row, item)
         found: list[list[Proposal]] = [[] for _ in row]
         for source, stage in enumerate(journey.stages.generators):
             there = np.flatnonzero((at >= 0) & (pool.ranks[at, source] > 0))
@@ -176,7 +175,7 @@ class Explainer:
     def _steps(self, journey: Journey, seen: Sequence[Snapshot], row: Ints64, item: Ints32) -> list[list[Step]]:
         steps: list[list[Step]] = [[] for _ in row]
         before = seen[0].pool
-        there = np.flatnonzero(_positions(before, row, item) >= 0)
+        there = np.flatnonzero(before.find(row, item) >= 0)
         for snapshot in seen[1:]:
             if snapshot.step == "rank":
                 terms = _terms(journey, snapshot, before)
@@ -196,7 +195,7 @@ def _add_steps(
     terms: Mapping[str, Floats64],
 ) -> None:
     """The step that a snapshot is of, for each of the pairs `there` that got so far."""
-    pool, at = snapshot.pool, _positions(snapshot.pool, row, item)
+    pool, at = snapshot.pool, snapshot.pool.find(row, item)
     rank = _ranks(pool, by_score=snapshot.step != "filter")
     for pair in there.tolist():
         if steps[pair] and steps[pair][-1].rank == 0:
@@ -220,17 +219,6 @@ def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _positions(pool: Pool, row: Ints64, item: Ints32) -> Ints64:
-    """Where each pair stands in the pool, -1 where it does not: int64 [M]."""
-    width = int(max(pool.item.max(initial=0), item.max(initial=0))) + 1
-    key = pool.row.astype(np.int64) * width + pool.item
-    order = np.argsort(key, kind="stable")
-    wanted = row * width + item
-    at = np.searchsorted(key, wanted, sorter=order)
-    found = np.append(order, -1)[at]
-    return np.where((found >= 0) & (np.append(key, -1)[found] == wanted), found, -1)
 
 
 def _ranks(pool: Pool, *, by_score: bool) -> Ints64:

@@ -74,7 +74,7 @@ class UserReasons:
     def of(cls, journey: Journey, slate: Slate, data: Dataset) -> UserReasons:
         """The reasons of a journey of one user that kept every snapshot."""
         explainer = Explainer(journey, data)
-        way = journey if journey.again is None else journey.again[0]
+        way = journey.again[-1][0] if journey.again else journey
         explained = replace(slate, explanations=explainer.of_slate(slate.item))
         return cls(explained, Outcomes.of(way, slate.item.shape[1]), explainer)
 

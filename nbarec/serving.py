@@ -34,7 +34,8 @@ class Snapshot:
 @dataclass
 class Journey:
     """One batch on its way: what the stages were, what they learnt, and what each did here; `seen` is the pool after
-    every step, for who wants to explain it, `again` the journey of the rows that were served once more."""
+    every step, for who wants to explain it, `again` the journeys of the rows (of this one) that were served
+    once more, where no ranker cuts and what a row was given before, `held` [B, k], keeps its places."""
 
     stages: Stages
     fitted: Mapping[str, Fitted]
@@ -48,18 +49,26 @@ class Journey:
     removed: dict[str, Ints64] = field(default_factory=dict)
     widened: str | None = None
     seen: list[Snapshot] | None = None
-    again: tuple[Journey, Ints64] | None = None
+    again: list[tuple[Journey, Ints64]] = field(default_factory=list)
+    held: Ints32 | None = None
 
-    def restarted(self, rows: Ints64, widened: str) -> Journey:
-        """The same way anew for some rows: generator `widened` is asked for all it has, and no ranker cuts."""
+    def restarted(self, rows: Ints64, held: Ints32, widened: str | None) -> Journey:
+        """The same way anew for some rows that keep what they have: no ranker cuts, and generator `widened` is asked
+        for all it has."""
         request = self.request.take(rows)
-        again = Journey(self.stages, self.fitted, self.vectors, request, self.on_error, widened=widened)
+        again = Journey(self.stages, self.fitted, self.vectors, request, self.on_error, widened=widened, held=held)
         again.seen = None if self.seen is None else []
+        self.again.append((again, rows))
         return again
 
     def whole_way(self) -> Pool:
         """Every step up to the post-filters: what is left, in order."""
-        return self.filtered(self.ranked(self.pool()))
+        pool = self.filtered(self.ranked(self.pool()))
+        if self.held is None:
+            return pool
+        pool = pool.take(np.lexsort((np.arange(len(pool)), self._places_held(pool), pool.row)))
+        self._note("order", "", pool)
+        return pool
 
     def generated(self) -> dict[str, Candidates]:
         """Every generator's proposals."""
@@ -121,7 +130,7 @@ class Journey:
             if scores is not None:
                 pool = pool.with_score(stage.id, scores)
             self._note("rank", stage.id, pool)
-            if stage.settings.keep is not None and self.widened is None:
+            if stage.settings.keep is not None and self.held is None:
                 best = best_first_order(pool)
                 kept = pool.take(np.sort(best[rank_in_row(pool.indptr) <= stage.settings.keep]))
                 self.cut[stage.id] = np.diff(pool.indptr) - np.diff(kept.indptr)
@@ -129,9 +138,21 @@ class Journey:
                 self._note("cut", stage.id, pool)
             if stage.id == until:
                 break
-        pool = pool.take(best_first_order(pool))
+        order = best_first_order(pool)
+        if self.held is not None:  # so that filters that keep the first of a kind keep those
+            order = order[np.lexsort((np.arange(len(pool)), self._places_held(pool)[order], pool.row[order]))]
+        pool = pool.take(order)
         self._note("order", "", pool)
         return pool
+
+    def _places_held(self, pool: Pool) -> Ints64:
+        """The place that each entry of the pool has already, behind all of them where it has none: int64 [N]."""
+        held = np.full((len(self.request), 0), -1, np.int32) if self.held is None else self.held
+        places = np.full(len(pool), held.shape[1])
+        row, place = np.nonzero(held >= 0)
+        at = pool.find(row, held[row, place])
+        places[at[at >= 0]] = place[at >= 0]
+        return places
 
     def filtered(self, pool: Pool) -> Pool:
         """What the post-filters leave, in their order."""

@@ -8,27 +8,39 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Ints32, frozen, rank_in_row
+from nbarec.arrays import Floats32, Ints32, Ints64, frozen, rank_in_row
 from nbarec.batch import Pool, Slate, StageTrace, Trace, merge
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.serving import Journey
 
+NEXT = "next candidates"
+"""What traces call the pass in which short rows get what the rankers had cut."""
+
 
 def serve(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, fallback: str | None) -> Slate:
-    """One batch through every step. Rows that stay short are served once more, `fallback` asked for all it has."""
+    """One batch through every step. Rows that stay short are refilled, behind what they have: from the candidates that
+    rankers cut, and then with `fallback` asked for all it has."""
     item, score = _chosen(journey.whole_way(), journey.request.k)
     reasons = _reasons(journey, item)
-    short = np.flatnonzero(item[:, -1] < 0)
-    if fallback is not None and len(short):
-        start = time.perf_counter()
-        again = journey.restarted(short, fallback)
-        journey.again = again, short
-        item[short], score[short] = _chosen(again.whole_way(), journey.request.k)
-        for row, reason in zip(short, _reasons(again, item[short]), strict=True):
-            reasons[row] = reason
-        seconds, filled = time.perf_counter() - start, int((item[short] >= 0).sum())
-        journey.traces.append(StageTrace(fallback, "backfill", len(short), filled, seconds))
+    cut = sum(journey.cut.values(), np.zeros(len(journey.request), np.int64))
+    _refill(journey, np.flatnonzero((item[:, -1] < 0) & (cut > 0)), None, (item, score, reasons))
+    if fallback is not None:
+        _refill(journey, np.flatnonzero(item[:, -1] < 0), fallback, (item, score, reasons))
     return _slate(journey, item, score, users, ids, reasons)
+
+
+def _refill(journey: Journey, short: Ints64, widened: str | None, slates: tuple[Ints32, Floats32, list[str]]) -> None:
+    """Serve the rows that are short once more, and put what they get into the slates: items, scores and reasons."""
+    if not len(short):
+        return
+    item, score, reasons = slates
+    start, before = time.perf_counter(), int((item[short] >= 0).sum())
+    again = journey.restarted(short, item[short], widened)
+    item[short], score[short] = _chosen(again.whole_way(), journey.request.k)
+    for row, reason in zip(short, _reasons(again, item[short]), strict=True):
+        reasons[row] = reason
+    seconds, filled = time.perf_counter() - start, int((item[short] >= 0).sum()) - before
+    journey.traces.append(StageTrace(widened or NEXT, "backfill", len(short), filled, seconds))
 
 
 def own_list(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, stage: str) -> Slate:

@@ -103,10 +103,10 @@ class Recommender:
     """Known slates; remembers who was asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str | None, list[int]]] = []
+        self.asked: list[tuple[str | None, int, list[int]]] = []
 
-    def __call__(self, users: np.ndarray, stage: str | None) -> Slate:
-        self.asked.append((stage, users.tolist()))
+    def __call__(self, users: np.ndarray, k: int, stage: str | None) -> Slate:
+        self.asked.append((stage, k, users.tolist()))
         return slate_of(SLATES[stage][users], users.tolist())
 
 
@@ -134,7 +134,10 @@ def share(stage: str | None, user: int, k: int) -> float:
 def test_every_list_is_measured_for_users_with_a_relevant_item() -> None:
     recommender = Recommender()
     found = evaluate(recommender, np.arange(USERS), TRUTH, METRICS, ("near", "far"), DATA, rng(), resamples=50)
-    assert recommender.asked == [(stage, list(range(5, USERS))) for stage in (None, "near", "far")]
+    users, ks = list(range(5, USERS)), sorted({metric.k for metric in METRICS})
+    assert sorted(recommender.asked, key=str) == sorted(
+        ((stage, k, users) for stage in (None, "near", "far") for k in ks), key=str
+    )
     assert found.users == tuple(str(user) for user in range(5, USERS))
     assert found.skipped == 5
     assert found.seconds > 0
@@ -186,7 +189,7 @@ def test_truth_rows_follow_the_users_that_are_asked_for() -> None:
 
 
 def test_undefined_values_are_counted_and_left_out() -> None:
-    def recommend(users: np.ndarray, stage: str | None) -> Slate:
+    def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
         items = SLATES[None][users].copy()
         items[:10] = -1
         return slate_of(items, users.tolist())
@@ -204,6 +207,14 @@ def test_a_metric_that_breaks_its_contract_is_named() -> None:
             run(metrics=[MetricAt(Broken(), 5)])
 
 
+def test_lists_are_as_long_as_they_are_used_and_longer_only_for_a_metric_that_looks_further() -> None:
+    recommender, metrics = Recommender(), [MetricAt(Share(), k) for k in (1, 5, 3)]
+    found = evaluate(recommender, np.arange(USERS), TRUTH, metrics, (), DATA, rng(), places=3, resamples=5)
+    assert [k for _, k, _ in recommender.asked] == [3, 5]
+    alone = evaluate(Recommender(), np.arange(USERS), TRUTH, metrics[:1], (), DATA, rng(), places=3, resamples=5)
+    assert found.metrics["share@1"].mean == alone.metrics["share@1"].mean
+
+
 def test_slates_of_the_wrong_size_are_refused() -> None:
     with pytest.raises(ContractError, match="slate: slates have 35 users and 5 places; 35 users and at least 9 places"):
         run(metrics=[MetricAt(Share(), 9)])
@@ -213,7 +224,7 @@ def test_slates_of_the_wrong_size_are_refused() -> None:
 
     with pytest.raises(ContractError, match="near: slates have 3 users"):
         evaluate(
-            lambda users, stage: nobody(users, stage) if stage else Recommender()(users, stage),
+            lambda users, k, stage: nobody(users, stage) if stage else Recommender()(users, k, stage),
             np.arange(USERS),
             TRUTH,
             METRICS,
@@ -295,7 +306,7 @@ def test_the_files(tmp_path: Path) -> None:
 
 
 def test_undefined_figures_are_null_empty_and_a_dash(tmp_path: Path) -> None:
-    def recommend(users: np.ndarray, stage: str | None) -> Slate:
+    def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
         return slate_of(np.full((len(users), 5), -1), users.tolist())
 
     found = evaluate(recommend, np.arange(USERS), TRUTH, METRICS[:1], (), DATA, rng(), resamples=20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -75,7 +77,7 @@ def test_more_places_than_the_catalogue_has_songs_stay_empty_at_the_end(plain: M
     slate = plain.recommend(plain.data.users.take([0]), k=1000)
     filled = len(slate.items[0])
     assert slate.item.shape == (1, 1000)
-    assert 0 < filled <= 4  # the ranker keeps four
+    assert 4 < filled < 1000  # the four that the ranker keeps, and behind them those that it had cut
     assert (slate.item[0, filled:] == -1).all()
     assert np.isnan(slate.score[0, filled:]).all()
     assert slate.decision[0].startswith("short: ")
@@ -94,8 +96,8 @@ def test_a_filter_that_empties_a_slate_is_named_in_the_decision() -> None:
     slate = model.recommend([*model.data.users.take([0]), "stranger"])
     assert slate.items == [[], []]
     assert slate.decision[0].startswith("empty: ")
-    assert slate.decision[0].endswith(", none removed 4")
-    assert slate.decision[1] == "empty: 5 candidates; mixed cut 1, none removed 4"
+    assert re.fullmatch(r"empty: (\d+) candidates; none removed \1", slate.decision[0])
+    assert slate.decision[1] == "empty: 5 candidates; none removed 5"
     assert slate.removed == {"none": 8}
 
 
@@ -114,9 +116,26 @@ def test_places_that_a_filter_empties_are_filled_by_the_fallback_with_all_it_has
     assert (after.item >= 0).all()
     assert after.decision == ("",) * len(users)
     assert all(len(set(row)) == 4 for row in genres[after.item])  # the rule holds for what was filled in, too
+    for row in np.flatnonzero(was_short):  # what there was keeps its places
+        assert after.items[row][: len(before.items[row])] == before.items[row]
     backfill = after.trace.stages[-1]
     assert (backfill.stage, backfill.step, backfill.entries_in) == ("popular", "backfill", was_short.sum())
-    assert backfill.entries_out == 4 * was_short.sum()
+    assert backfill.entries_out == (before.item < 0).sum()
+
+
+def test_places_are_filled_from_what_a_ranker_cut_before_the_fallback_is_asked() -> None:
+    rule = "filters: [{id: low, use: reject, with: {where: item.energy > 0.7}}]\nslate: {k: 4FALLBACK}"
+    model = model_of(rule.replace("FALLBACK", ", fallback: popular"))
+    users = model.data.users.all()
+    slate = model.recommend(users)
+    uncut = model_of(rule.replace("FALLBACK", "")).recommend(users)
+    backfills = [trace for trace in slate.trace.stages if trace.step == "backfill"]
+    assert backfills[0].stage == "next candidates"
+    assert backfills[0].entries_out > 0
+    for row, items in enumerate(uncut.items):
+        assert slate.items[row][: len(items)] == items
+    energy = model.data.catalog.columns["energy"].values  # type: ignore[union-attr]
+    assert (energy[slate.item[slate.item >= 0]] <= 0.7).all()
 
 
 def test_what_even_the_fallback_cannot_fill_is_explained() -> None:
