@@ -204,7 +204,8 @@ class Trace:
         events = int(self.events[row])
         history = f"{events} event{'' if events == 1 else 's'}" if events else "no history"
         gave = [f"{stage} {n}" for stage, n in zip(self.sources, self.proposed[row], strict=True) if n]
-        return f"{who}, {history}; candidates: {', '.join(gave) or 'none'}"
+        lost = ", ".join(dict.fromkeys(stage.stage for stage in self.stages if stage.note))
+        return f"{who}, {history}; candidates: {', '.join(gave) or 'none'}" + (f"; skipped: {lost}" if lost else "")
 
     def plus(self, other: Trace) -> Trace:
         """The trace of two batches, one after the other."""

@@ -66,7 +66,7 @@ class Clock(str):
             try:
                 moment(value)
             except ValueError as error:
-                raise ValueError(f"{value!r} {error}, or latest") from None
+                raise ValueError(f"{shown(value)} {error}, or latest") from None
         return super().__new__(cls, value)
 
     @classmethod
@@ -268,9 +268,9 @@ def _stage_problems(config: Config, root: MapNode, *, whole: bool) -> list[Probl
         for position, stage in enumerate(getattr(config, section)):
             name, mark = stage_id(stage), marks[section, position]
             if not STAGE_ID.fullmatch(name):
-                problems.append(Problem(f"{name!r} is no stage id; write a to z, 0 to 9 and _, a letter first", mark))
+                problems.append(Problem(f"{shown(name)} is no stage id; write a to z, 0 to 9 and _, a letter first", mark))
             elif name in seen:
-                again = f"the id {name!r} is taken by {seen[name]}; give one of them another id: ..."
+                again = f"the id {shown(name)} is taken by {seen[name]}; give one of them another id: ..."
                 problems.append(Problem(again, mark))
             seen.setdefault(name, mark)
     if not whole:
@@ -281,6 +281,6 @@ def _stage_problems(config: Config, root: MapNode, *, whole: bool) -> list[Probl
     generators = [stage_id(stage) for stage in config.candidates]
     if fallback is not None and fallback not in generators:
         known = ", ".join(generators)
-        message = f"slate.fallback {str(fallback)!r} is no candidate generator of this config; they are {known}"
+        message = f"slate.fallback {shown(str(fallback))} is no candidate generator of this config; they are {known}"
         problems.append(Problem(message, fallback.mark))
     return problems

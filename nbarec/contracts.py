@@ -1,7 +1,7 @@
 """Contracts: what the engine checks of every stage's answer, once a batch.
 
-`who` is the stage's label in words, such as `candidates.similar (item_cf of nbarec:item_cf 0.1.0)`; every message begins with
-it. Rows in messages count from 0 within the batch.
+`who` is the stage's label in words, such as `candidates.similar (item_cf of nbarec:item_cf 0.1.0)`; every message
+begins with it. Rows in messages count from 0 within the batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Ints64, rows_of
 from nbarec.batch import Candidates, Pool, Request
-from nbarec.errors import ConfigError, ContractError, NbarecError
+from nbarec.errors import ConfigError, ContractError, Mark, NbarecError
 from nbarec.evidence import Evidence
 
 _ENGINE = Path(__file__).parent
@@ -185,8 +185,8 @@ def check_terms(who: str, terms: object, score: AnyArray) -> None:
 
 
 @contextmanager
-def guarded(who: str) -> Iterator[None]:
-    """Calls of a plugin: what they raise names the stage.
+def guarded(who: str, mark: Mark | None = None) -> Iterator[None]:
+    """Calls of a plugin: what they raise names the stage, and where `mark` says it stands in the config.
 
     Errors with a message for people keep their class and marks and get `who` in front; anything else becomes a
     ContractError that tells the plugin's file and line. KeyboardInterrupt and SystemExit pass.
@@ -194,7 +194,7 @@ def guarded(who: str) -> Iterator[None]:
     try:
         yield
     except NbarecError as error:
-        _put_in_front(who, error)
+        _put_in_front(who, error, mark)
         raise
     except Exception as error:
         raise ContractError(f"{who} {_failure(error)}") from error
@@ -242,10 +242,12 @@ def _check_column(who: str, name: str, values: object, pool: Pool) -> None:
         raise ContractError(f"{who}: {name} is {column[at]} at {where}; every value must be finite, or NaN for missing")
 
 
-def _put_in_front(who: str, error: NbarecError) -> None:
+def _put_in_front(who: str, error: NbarecError, mark: Mark | None) -> None:
     """The label before the error's message, or before each of a config's problems, unless it stands there."""
     if isinstance(error, ConfigError):
-        error.problems = tuple(replace(p, message=_labelled(who, p.message)) for p in error.problems)
+        error.problems = tuple(
+            replace(p, message=_labelled(who, p.message), mark=p.mark or mark) for p in error.problems
+        )
         error.args = ("\n".join(map(str, error.problems)),)
     else:
         error.args = (_labelled(who, str(error)),)

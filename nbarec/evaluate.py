@@ -20,6 +20,7 @@ from nbarec.errors import ConfigError, ContractError
 from nbarec.events import Events
 from nbarec.progress import track
 from nbarec.reports import WHOLE_PIPELINE, Evaluation, Figure, Report
+from nbarec.scalars import shown
 from nbarec.sparse import Csr
 from nbarec.statistics import Interval, Resamples, mean_intervals, standard_interval
 
@@ -79,11 +80,11 @@ def parse_metric(text: str, known: Mapping[str, type[Metric]]) -> MetricAt:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join(sorted(known))}"
-        raise ValueError(f"{text!r}: there is no metric {name!r}; {advice}")
+        raise ValueError(f"{shown(text)}: there is no metric {shown(name)}; {advice}")
     if not at:
         raise ValueError(f"{text!r} does not say how many places count; write for example {name}@10")
     if not re.fullmatch("(?=0*[1-9])[0-9]{1,9}", places):
-        raise ValueError(f"{text!r}: {places!r} is not a number of places; write a whole number, such as {name}@10")
+        raise ValueError(f"{shown(text)}: {shown(places)} is not a number of places; write a whole number, such as {name}@10")
     return MetricAt(known[name](), int(places))
 
 

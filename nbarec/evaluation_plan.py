@@ -23,7 +23,7 @@ from nbarec.joining import join_datasets, with_growth
 from nbarec.marked import MapNode, Scalar
 from nbarec.model import Model
 from nbarec.params import build
-from nbarec.reports import ColdTable, Evaluation
+from nbarec.reports import AS_CONFIGURED, ColdTable, Evaluation
 from nbarec.scopes import EventScope
 from nbarec.splits import SPLITS, Given, Holdout, Split, hold_out
 
@@ -199,6 +199,10 @@ def _cold_start(asked: ColdStart | None, root: MapNode, binder: Binder) -> tuple
 def _variant_problems(variants: Mapping[str, MapNode]) -> Iterator[Problem]:
     """A variant may change only what changes nothing of what is measured."""
     for name, values in variants.items():
+        if name == AS_CONFIGURED:
+            yield Problem(
+                f"a variant can't be called {name!r}, as the config itself is; give it another name", values.mark
+            )
         for path, mark in values.key_marks.items():
             if path.split(".")[0] not in VARIED:
                 said = f"the variant {name!r} can't change {path!r}; it may change {', '.join(VARIED)}"

@@ -19,6 +19,9 @@ from nbarec.stages import GeneratorStage
 PARTS = 3
 """How many parts of a generator's score are told."""
 
+TELLING = 0.1
+"""A part that is worth less than this share of the largest is left out of the sentence."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -169,7 +172,8 @@ class Explainer:
         span = range(int(told.indptr[pair]), int(told.indptr[pair + 1]))
         names = [item_name(self.data, int(told.item[at])) if told.item[at] >= 0 else told.label[at] for at in span]
         parts = tuple(Part(name, float(told.amount[at])) for name, at in zip(names, span, strict=True))
-        speaking = [part.name for part in parts if part.amount > 0]
+        telling = TELLING * max((part.amount for part in parts), default=0.0)
+        speaking = [part.name for part in parts if part.amount > 0 and part.amount >= telling]
         return parts, float(told.rest[pair]), told.because.format(listed(speaking)) if speaking else ""
 
     def _steps(self, journey: Journey, seen: Sequence[Snapshot], row: Ints64, item: Ints32) -> list[list[Step]]:

@@ -161,7 +161,8 @@ class _Composer:
     def __init__(self, source: str) -> None:
         self.problems: list[Problem] = []
         self.mark = Mark(source, 1, 1)
-        self._anchors: dict[str, Node] = {}
+        self._anchors: dict[str, tuple[Node, int]] = {}  # and how many values the node holds
+        self._levels: dict[int, int] = {}
         self._count = 0
 
     def document(self, events: Iterator[Any]) -> Node | None:
@@ -201,6 +202,7 @@ class _Composer:
             return self._alias(str(event.anchor), depth)
         if event.tag is not None:
             self._fail(f"the tag {shown(event.tag)} is not allowed; write the plain value")
+        before = self._count
         self._charge(depth - isinstance(event, yaml.ScalarEvent))
         node: Node
         if isinstance(event, yaml.ScalarEvent):
@@ -210,7 +212,7 @@ class _Composer:
         else:
             node = self._mapping(depth)
         if event.anchor is not None:
-            self._anchors[event.anchor] = node
+            self._anchors[event.anchor] = (node, self._count - before)
         return node
 
     def _items(self, depth: int) -> Iterator[Node]:
@@ -251,13 +253,18 @@ class _Composer:
     def _alias(self, anchor: str, depth: int) -> Node:
         if anchor not in self._anchors:
             self._fail(f"the alias {shown(anchor)} has no finished anchor before it; define it first")
-        self._charge_again(self._anchors[anchor], depth)
-        return self._anchors[anchor]
+        node, values = self._anchors[anchor]
+        self._count += values - 1
+        self._charge(depth + self._levels_of(node) - 1)
+        return node
 
-    def _charge_again(self, node: Node, depth: int) -> None:
-        self._charge(depth - isinstance(node, Scalar))
-        for child in _children(node):
-            self._charge_again(child, depth + 1)
+    def _levels_of(self, node: Node) -> int:
+        """How many lists and mappings lie in each other; found once for each node, as an alias may hold aliases."""
+        if isinstance(node, Scalar):
+            return 0
+        if id(node) not in self._levels:
+            self._levels[id(node)] = 1 + max(map(self._levels_of, _children(node)), default=0)
+        return self._levels[id(node)]
 
 
 def _children(node: Node) -> Sequence[Node]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from nbarec.arrays import Floats32
 from nbarec.batch import Request, Slate
+from nbarec.components import NoState
 from nbarec.data import Dataset
 from nbarec.door import Asked, Context, Door
 from nbarec.errors import NbarecError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 BATCH_SHARE = 32
 """A batch may take this part of `engine.memory`: 64 MiB of 2 GiB. Stages hold several arrays of a batch's size."""
+
+MOST_PLACES = 10_000
+"""Slates may be longer than a small catalogue, and not by any length: each place takes memory, filled or not."""
 
 MOST_USERS = 4096
 """More users in a batch make nothing faster, and a stopped run should lose little."""
@@ -97,8 +101,11 @@ class Model:
     ) -> Iterator[Slate]:
         """The same, a batch of users at a time in their order: memory does not grow with the users."""
         # Checked here and not in the generator, so that a mistake is told before anything is written.
-        if isinstance(users, str):
-            raise NbarecError(f"users must be a list of ids; write [{users!r}]")
+        for name, ids in (("users", users), ("history", history), ("among", among)):
+            if isinstance(ids, str):
+                raise NbarecError(f"{name} must be a list of ids; write [{ids!r}]")
+        if now is not None and not isinstance(now, int | np.integer):
+            raise NbarecError(f"now must be whole seconds since 1970 UTC, not {now!r}")
         anonymous = users is None
         users = [ANONYMOUS] if users is None else users
         asked = self.door.asked(len(users), self._places(k, stage), history, context, now, among, anonymous=anonymous)
@@ -166,9 +173,18 @@ class Model:
         same = getattr(own.settings, "history", None) == getattr(stage.settings, "history", None)
         return self.fitted[stage.id] if same else None
 
-    def check(self) -> None:
-        """Serve nobody, once through every stage: an expression with a name that does not exist is found now."""
-        self.recommend([])
+    def checked(self) -> Model:
+        """The model after serving nobody, once through every stage: an expression with a name that does not exist is
+        found now. A stage with `on_error: skip` that fails even so is left out from now on, and says why."""
+        stages = self.recommend([]).trace.stages
+        failed = {one.stage: one.note for one in stages if one.note and not self.fitted[one.stage].failed}
+        if not failed:
+            return self
+        fitted = {
+            stage: replace(one, state=NoState(), failed=f"could not serve: {failed[stage]}") if stage in failed else one
+            for stage, one in self.fitted.items()
+        }
+        return Model(self.pipeline, self.data, fitted)
 
     def save(self, folder: str | Path) -> Path:
         """Write the model; whoever reads `folder` meanwhile gets the old one or the new one. Returns `folder`."""
@@ -193,9 +209,10 @@ class Model:
         if stage is not None and stage not in own:
             raise NbarecError(f"no generator or ranker has the id {stage!r}; there are {', '.join(own)}")
         places = k if k is not None else self.pipeline.config.slate.k if stage is None else own[stage]
-        if places < 1:
-            raise NbarecError(f"k must be at least 1, not {places}")
-        return places
+        most = max(len(self.data.items), MOST_PLACES)
+        if isinstance(places, bool) or not isinstance(places, int | np.integer) or not 1 <= places <= most:
+            raise NbarecError(f"k must be a whole number from 1 to {most:,}, not {places!r}")
+        return int(places)
 
     def _journey(self, request: Request) -> Journey:
         def told(stage: str, error: Exception) -> None:

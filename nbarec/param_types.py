@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from nbarec.errors import Mark
 from nbarec.marked import ListNode, Node, Scalar, dump, from_python
+from nbarec.scalars import shown
 
 FAILED: Any = object()
 """Stands for a value that was refused, while the other faults are collected."""
@@ -42,7 +43,7 @@ class Duration(float):
     def __new__(cls, value: str | float) -> Self:
         seconds = _seconds(value) if isinstance(value, str) else value
         if not 0 <= seconds < math.inf:
-            raise ValueError(f"{value!r} is not a length of time; write a finite one, not below 0s")
+            raise ValueError(f"{shown(value)} is not a length of time; write a finite one, not below 0s")
         return super().__new__(cls, seconds)
 
     @classmethod
@@ -68,7 +69,7 @@ class Duration(float):
 def _seconds(text: str) -> float:
     if match := Duration.WRITTEN.fullmatch(text):
         return float(match[1]) * _SECONDS[match[2]]
-    raise ValueError(f"{text!r} is not a duration; write one such as 30s, 15m, 12h, 30d or 2w")
+    raise ValueError(f"{shown(text)} is not a duration; write one such as 30s, 15m, 12h, 30d or 2w")
 
 
 class StageRef(str):

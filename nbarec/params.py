@@ -36,6 +36,7 @@ from nbarec.param_types import (
     shown_node,
     text_of,
 )
+from nbarec.scalars import shown
 
 __all__ = ["Duration", "FromNode", "Parameter", "StageRef", "build", "check_params", "describe", "param"]
 
@@ -95,7 +96,7 @@ def _unknown(where: str, key: str, node: MapNode, known: Iterable[str]) -> Probl
     near = difflib.get_close_matches(key, known, n=1)
     names = ", ".join(known)
     advice = f"did you mean {near[0]!r}?" if near else f"it has {names}" if names else "it takes none"
-    return Problem(f"{where} has no parameter {key!r}; {advice}", node.key_marks[key])
+    return Problem(f"{where} has no parameter {shown(key)}; {advice}", node.key_marks[key])
 
 
 @dataclass(frozen=True)

@@ -129,15 +129,13 @@ class Pipeline:
             for stage in stages:
                 fitted[stage.id] = (like and like.fitted_alike(stage)) or self._fitted(stage, weighted)
                 advance(1)
-        model = Model(self, weighted, fitted)
-        model.check()
-        return model
+        return Model(self, weighted, fitted).checked()
 
     def _fitted(self, stage: AnyStage, data: Dataset) -> Fitted:
         """What one stage learns from weighted data; plugins are told of it."""
         start = time.perf_counter()
         try:
-            with guarded(stage.who):
+            with guarded(stage.who, stage.mark):
                 state = stage.component.fit(stage_data(stage, data), self.stage_rng(stage.id))
         except NbarecError as error:
             self.tell("nbarec_on_error", stage=stage.id, error=error)

@@ -12,6 +12,7 @@ import pluggy
 
 from nbarec.components import CandidateGenerator, Component, DataSource, FeatureProvider, Metric, PostFilter, Ranker
 from nbarec.errors import PluginError
+from nbarec.scalars import shown
 
 DISABLE = "NBAREC_DISABLE_PLUGINS"
 """Environment variable: `distribution:entry,distribution:entry` are not even imported."""
@@ -160,15 +161,15 @@ def _explained(found: Registry, kind: Kind, distribution: str, name: str) -> str
     everyone = [*found.providers, *(item.provider for item in found.broken), *found.disabled]
     if distribution and not any(provider.is_from(distribution) for provider in everyone):
         names = sorted({provider.distribution for provider in everyone})
-        return (
-            f"no plugin of {distribution!r} is installed; {advice_on(distribution, names, f'install {distribution}')}"
-        )
+        # Most names begin with nbarec-: so much alike, another is no likely slip of the pen.
+        advice = advice_on(distribution, names, f"install {distribution}", cutoff=0.8)
+        return f"no plugin of {shown(distribution)} is installed; {advice}"
     whose = f"{distribution} has" if distribution else "there is"
     if others := [item.provider.distribution for item in _named(found, name, "") if item.kind == kind]:
-        return f"{whose} no {words} {name!r}; write {_choices(kind, name, dict.fromkeys(others))}"
+        return f"{whose} no {words} {shown(name)}; write {_choices(kind, name, dict.fromkeys(others))}"
     names = sorted({item.name for item in found.components(kind) if item.provider.is_from(distribution)})
     advice = advice_on(name, names, f"those that there are: {', '.join(names) or 'none'}")
-    return f"{whose} no {words} {name!r}; {advice}"
+    return f"{whose} no {words} {shown(name)}; {advice}"
 
 
 def normalised(distribution: str) -> str:
@@ -176,7 +177,7 @@ def normalised(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def advice_on(wrong: str, known: Iterable[str], otherwise: str) -> str:
-    """The nearest known name as a question, or `otherwise` where none is near."""
-    near = difflib.get_close_matches(wrong, known, n=1)
+def advice_on(wrong: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """The nearest known name as a question, or `otherwise` where none is as near as `cutoff`, from 0 to 1."""
+    near = difflib.get_close_matches(wrong, known, n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else otherwise

@@ -19,6 +19,8 @@ from nbarec.durable import sync_folder
 from nbarec.statistics import Interval
 
 WHOLE_PIPELINE = "slate"
+AS_CONFIGURED = "as configured"
+"""What a table of variants calls the config itself."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Evaluation:
     def variant_rows(self) -> list[list[str]]:
         """A header, a line for the config as it stands and one a variant, the last column the time to serve a user."""
         header = ["variant", *self.metrics, "ms a user"]
-        reports = chain([("as configured", self.slate)], self.variants.items())
+        reports = chain([(AS_CONFIGURED, self.slate)], self.variants.items())
         return [header, *([name, *self._cells(report), self._milliseconds(report)] for name, report in reports)]
 
     def _cells(self, report: Report) -> list[str]:

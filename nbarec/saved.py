@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from nbarec.components import NoState
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError, PluginError, StoreError
+from nbarec.errors import ConfigError, ContractError, PluginError, StoreError
 from nbarec.model import Model
 from nbarec.pipeline import Pipeline
 from nbarec.plugins import registry
@@ -68,6 +68,9 @@ class Recorded:
 
 def save_model(model: Model, folder: str | Path) -> Path:
     """Write the model to `folder`; a reader sees the old model or the new one. Raises StoreError."""
+    for stage in model.pipeline.stages.all():
+        if state_type(stage) is None and not isinstance(model.fitted[stage.id].state, NoState):
+            raise ContractError(f"{stage.who}: fit does not say what it returns; write def fit(...) -> its state")
     records = [Recorded.of(stage, model.fitted[stage.id]) for stage in model.pipeline.stages.all()]
     text = model.pipeline.text
     meta = {
@@ -110,6 +113,11 @@ def recorded(meta: Mapping[str, Any], folder: str | Path) -> list[Recorded]:
         raise StoreError(f"{folder}: the manifest does not list its stages ({error}); fit the model again") from error
 
 
+def state_type(stage: AnyStage) -> Any:
+    """The type of a stage's state, as its `fit` says; None where it does not."""
+    return get_type_hints(type(stage.component).fit).get("return")
+
+
 def counts_of(data: Dataset) -> dict[str, int]:
     """How large a dataset is."""
     return {"users": len(data.users), "items": len(data.items), "events": len(data.events), "as_of": data.as_of}
@@ -132,5 +140,5 @@ def _fitted(stage: AnyStage, record: Recorded, stored: Stored, folder: str | Pat
             f"{folder}: {record.who}, whose state was of version {record.state_version}; the installed one reads "
             f"version {stage.component.state_version}: fit the model again"
         )
-    kind = NoState if record.failed else get_type_hints(type(stage.component).fit)["return"]
+    kind = NoState if record.failed else state_type(stage) or NoState
     return Fitted(stored.part(f"stage.{stage.id}", kind), record.n_items, record.seconds, record.failed)

@@ -24,6 +24,7 @@ from nbarec.feedback import Feedback
 from nbarec.param_schemas import NULL, VARIABLE, Groups, Schema, one_of, pattern, prose
 from nbarec.plugins import Kind, Registered, Registry
 from nbarec.providers import normalised
+from nbarec.reports import AS_CONFIGURED
 from nbarec.splits import SPLITS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -91,9 +92,9 @@ class _Writer:
         metric = self._metric()
         evaluation["split"] |= self._split()
         evaluation["metrics"] |= {"items": metric, "minItems": 1}
-        evaluation["variants"]["additionalProperties"]["propertyNames"] = {
-            "pattern": rf"^({'|'.join(VARIED)})(\.[^.]+)*$"
-        }
+        variants = evaluation["variants"]
+        variants["propertyNames"] = {"not": {"const": AS_CONFIGURED}}
+        variants["additionalProperties"]["propertyNames"] = {"pattern": rf"^({'|'.join(VARIED)})(\.[^.]+)*$"}
         self.groups.found[ColdStart.__name__]["properties"]["metric"] |= metric
 
     def _split(self) -> Schema:

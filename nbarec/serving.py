@@ -182,7 +182,7 @@ class Journey:
         try:
             if self.fitted[stage.id].failed:
                 raise NbarecError(self.fitted[stage.id].failed)
-            with guarded(stage.who):
+            with guarded(stage.who, stage.mark):
                 result = work()
         except Exception as error:
             self.on_error(stage.id, error)

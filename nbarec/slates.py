@@ -77,14 +77,23 @@ def _reasons(journey: Journey, item: np.ndarray) -> list[str]:
         proposed = int(journey.merged[row]) if len(journey.merged) else int(filled[row])
         gone = [f"{stage} cut {counts[row]}" for stage, counts in journey.cut.items() if counts[row]]
         gone += [f"{stage} removed {counts[row]}" for stage, counts in journey.removed.items() if counts[row]]
-        reasons[row] = _reason(int(filled[row]), proposed, gone, int(journey.request.history.counts[row]))
+        reasons[row] = _reason(int(filled[row]), proposed, gone, _whom(journey, int(row)))
     return reasons
 
 
-def _reason(filled: int, proposed: int, gone: Sequence[str], events: int) -> str:
+def _whom(journey: Journey, row: int) -> str:
+    """What nothing was proposed of, and to whom."""
+    events, request = int(journey.request.history.counts[row]), journey.request
+    has = "has no history" if not events else f"has {events} event{'s' if events > 1 else ''}"
+    left = request.n_items - int(request.excluded.counts[row])
+    what = "anything" if left == request.n_items else f"any of the {left:,} items asked for"
+    lost = ", ".join(dict.fromkeys(trace.stage for trace in journey.traces if trace.note))
+    return f"{what} to a user who {has}" + (f"; skipped: {lost}" if lost else "")
+
+
+def _reason(filled: int, proposed: int, gone: Sequence[str], whom: str) -> str:
     if not proposed:
-        why = "has no history" if not events else f"has {events} event{'s' if events > 1 else ''}"
-        return f"empty: no stage proposes anything to a user who {why}"
+        return f"empty: no stage proposes {whom}"
     state = "short" if filled else "empty"
     return f"{state}: {proposed} candidate{'s' if proposed > 1 else ''}" + (f"; {', '.join(gone)}" if gone else "")
 

@@ -30,9 +30,7 @@ def updated(model: Model, new: Dataset) -> tuple[Model, Mapping[str, str]]:
     # A step a stage: each has its own way to learn.
     for stage in pipeline.stages.all():
         fitted[stage.id], told[stage.id] = _updated_stage(stage, model.fitted[stage.id], everything, alone)
-    grown = Model(pipeline, everything, fitted)
-    grown.check()
-    return grown, told
+    return Model(pipeline, everything, fitted).checked(), told
 
 
 def _updated_stage(stage: AnyStage, before: Fitted, data: Dataset, new: Dataset) -> tuple[Fitted, str]:

@@ -1,11 +1,14 @@
-"""What many tests share: the folder of real data, a small pipeline on the music world, and made-up plugins."""
+"""What many tests share: the folder of real data, a small pipeline on the music world, made-up plugins, and
+the modules `shown` and `environments`."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pluggy
 import pytest
@@ -57,6 +60,28 @@ def data_folder() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NBAREC_DATA", str(folder))
         yield folder
+
+
+def helpers(name: str) -> ModuleType:
+    """A module beside this file, which tests can't import as they are no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def shown() -> ModuleType:
+    """The module `tests/shown.py`, which runs what pages show."""
+    return helpers("shown")
+
+
+@pytest.fixture(scope="session")
+def environments() -> ModuleType:
+    """The module `tests/environments.py`, which makes environments to install plugins into."""
+    return helpers("environments")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import TextIO
 
 import click
 
+from nbarec.batch import Slate
 from nbarec.commands.terminal import (
     context_option,
     counts,
@@ -94,6 +95,17 @@ def recommend(
         )
     if output:
         click.echo(f"{written:,} users written to {output}", err=True)
+
+
+def _noting(slates: Iterator[Slate]) -> Iterator[Slate]:
+    """The same slates; a stage that was skipped is told of once."""
+    told: set[str] = set()
+    for slate in slates:
+        for one in slate.trace.stages:
+            if one.note and one.stage not in told:
+                told.add(one.stage)
+                click.echo(f"Note: {one.stage}: {one.note}", err=True)
+        yield slate
 
 
 def _warn_of_unread(context: Mapping[str, object], config: str) -> None:

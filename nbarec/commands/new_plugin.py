@@ -12,6 +12,7 @@ import builtins
 import keyword
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources, util
@@ -118,9 +119,9 @@ def _texts(folder: Traversable, path: PurePosixPath) -> Iterator[tuple[PurePosix
 
 def _check_free(names: Names, kind: Kind, files: Mapping[str, str]) -> None:
     """Refuse names that would hide something, or be hidden; raises PluginError."""
-    used = {found for path, text in files.items() if path.endswith(".py") for found in _imported(text, names.module)}
     class_name = names.class_name
-    if class_name in used or keyword.iskeyword(class_name) or hasattr(builtins, class_name):
+    taken = keyword.iskeyword(class_name) or hasattr(builtins, class_name)
+    if taken or class_name in _imported(files, names.module):
         raise PluginError(f"its class would be called {class_name}, as something else is already; choose another name")
     if util.find_spec(names.module) is not None:
         raise PluginError(
@@ -135,23 +136,29 @@ def _check_free(names: Names, kind: Kind, files: Mapping[str, str]) -> None:
             )
 
 
-def _imported(source: str, own: str) -> Iterator[str]:
-    """Every name that the source imports, but for those of the module `own`."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module != own):
-            yield from (alias.asname or alias.name for alias in node.names)
+def _imported(files: Mapping[str, str], own: str) -> set[str]:
+    """Every name that one of the sources imports, but for those of the module `own`."""
+    nodes = [node for path, text in files.items() if path.endswith(".py") for node in ast.walk(ast.parse(text))]
+    imports = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module != own)
+    ]
+    return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files into a new folder; raises PluginError where it is there already."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise PluginError(f"{folder} is there already; give another folder with --out, or remove it") from error
-    for path, text in files.items():
-        target = folder / path
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(text, encoding="utf-8", newline="\n")
+    """Write the files into a new folder, all or none; raises PluginError where it is there already."""
+    if folder.exists():
+        raise PluginError(f"{folder} is there already; give another folder with --out, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-plugin-") as beside:
+        whole = Path(beside) / "whole"
+        for path, text in files.items():
+            target = whole / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline="\n")
+        whole.rename(folder)
 
 
 def _show(folder: Path, names: Names, kind: Kind, files: Mapping[str, str]) -> None:

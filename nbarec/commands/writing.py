@@ -85,10 +85,12 @@ def slate_text(slate: Slate, row: int, data: Dataset) -> str:
 
 
 def history_text(data: Dataset, user: int) -> str:
-    """A few items of a user's history, the latest where the data have times, each once; with the user's own number
-    where the data have one."""
-    events = data.events.take_rows(np.array([user]))
+    """A few items of a user's history, each once: the latest, or where the data have no times those of most weight;
+    with the user's own number where the data have one."""
+    events, timed = data.events.take_rows(np.array([user])), bool(data.events.time.any())
     positive = np.flatnonzero(events.weight > 0)[::-1]
+    if not timed:
+        positive = positive[np.argsort(-events.weight[positive], kind="stable")]
     _, first = np.unique(events.item[positive], return_index=True)
     shown = positive[np.sort(first)][:HISTORY_SHOWN]
     if not len(shown):
@@ -97,7 +99,7 @@ def history_text(data: Dataset, user: int) -> str:
     rated = (data.events.value != 1).any()
     values = [f"({value:g})" if rated else "" for value in events.value[shown]]
     cells = zip(data.items.texts(items), item_names(data, items), values, strict=True)
-    latest = "history, latest first" if data.events.time.any() else "history"
+    latest = "history, latest first" if timed else "history, most weight first"
     return f"{latest}: " + ", ".join(" ".join(filter(None, cell)) for cell in cells)
 
 

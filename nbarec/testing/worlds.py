@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nbarec.arrays import AnyArray, Ints64, frozen, hash_texts, rank_in_row, row_pointers, rows_of
-from nbarec.batch import Candidates, Pool, Request, merge
+from nbarec.batch import Candidates, Pool, Request, Slate, Trace, merge
 from nbarec.data import Dataset, EventColumns
 from nbarec.events import Combine, Events
 from nbarec.ids import Ids, encode_texts
@@ -172,6 +172,33 @@ def pool_in_order(request: Request, items: Sequence[Sequence[int]]) -> Pool:
     score = (1.0 / rank_in_row(indptr)).astype(np.float32)
     given = Candidates(frozen(indptr), frozen(listed), frozen(score))
     return sorted_by_score(merge({"given": given}, len(request), request.n_items))
+
+
+def slate_of(data: Dataset, items: Sequence[Sequence[int]], places: int) -> Slate:
+    """Slates of so many places with these item positions, best first, and empty places behind them; the users are
+    strangers. The score is 1 / rank.
+
+    >>> slate_of(tiny_world(), [[3, 1], []], places=3).item.tolist()
+    [[3, 1, -1], [-1, -1, -1]]
+    """
+    rows, counts = len(items), np.array([len(row) for row in items], np.int64)
+    filled = np.arange(places) < counts[:, None]
+    item = np.full((rows, places), -1, np.int32)
+    item[filled] = [position for row in items for position in row]
+    return Slate(
+        item=frozen(item),
+        score=frozen(np.where(filled, 1.0 / np.arange(1, places + 1), np.nan).astype(np.float32)),
+        decision=tuple("" if count == places else f"short: {count} candidates" for count in counts.tolist()),
+        users=tuple(f"stranger{row}" for row in range(rows)),
+        ids=data.items,
+        trace=Trace(
+            stages=(),
+            sources=(),
+            proposed=frozen(np.zeros((rows, 0), np.int32)),
+            known=frozen(np.zeros(rows, bool)),
+            events=frozen(np.zeros(rows, np.int64)),
+        ),
+    )
 
 
 def _pointers(rows: Sequence[Sized]) -> Ints64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +16,8 @@ from nbarec.hookspecs import hookimpl
 from nbarec.params import Duration
 from nbarec.tables import MISSING_DATE
 from nbarec_plugins.attributes import date_column
-from nbarec_plugins.scaling import Runs, as_scores, min_max_in_rows
+from nbarec_plugins.metrics import self_information, users_of_items
+from nbarec_plugins.scaling import Runs, as_scores, min_max_in_rows, two_terms
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,19 @@ class Novelty(Ranker[NoveltyState]):
 
     def rank(self, state: NoveltyState, request: Request, pool: Pool) -> Floats32:
         """The weighted mean of score and novelty: float32 [N], within 0..1."""
-        return _mixed(pool, min_max_in_rows(pool.row, state.bits[pool.item], flat=0.0), self.weight)
+        score, novelty = self._weighed(state, pool)
+        return as_scores(score + novelty)
+
+    def terms(self, state: NoveltyState, request: Request, pool: Pool) -> Mapping[str, Floats64]:
+        """`score`, (1 - weight) * s, and `novelty`, weight * n."""
+        score, novelty = self._weighed(state, pool)
+        return {"score": frozen(score), "novelty": frozen(novelty)}
+
+    def _weighed(self, state: NoveltyState, pool: Pool) -> tuple[Floats64, Floats64]:
+        return _weighed(pool, min_max_in_rows(pool.row, state.bits[pool.item], flat=0.0), self.weight)
 
     def _counted(self, data: Dataset) -> NoveltyState:
-        having, users = users_of_items(data)
-        return NoveltyState(frozen(np.log2(users / having)))
+        return NoveltyState(frozen(self_information(data)))
 
 
 @dataclass(frozen=True)
@@ -113,9 +122,18 @@ class PopularityPenalty(Ranker[PopularityPenaltyState]):
 
     def rank(self, state: PopularityPenaltyState, request: Request, pool: Pool) -> Floats32:
         """The score over the power of the relative popularity: float32 [N], at least 0."""
+        score, relative = self._scaled(state, pool)
+        return as_scores(score / relative**self.power)
+
+    def terms(self, state: PopularityPenaltyState, request: Request, pool: Pool) -> Mapping[str, Floats64]:
+        """`score`, which is s, and `rarity`: what being less popular than the row's most popular item adds to it."""
+        score, relative = self._scaled(state, pool)
+        return two_terms("score", score, "rarity", score / relative**self.power)
+
+    def _scaled(self, state: PopularityPenaltyState, pool: Pool) -> tuple[Floats64, Floats64]:
+        """s and p_i / p_max: float64 [N] each."""
         users = Runs.of(pool.row, state.users[pool.item].astype(np.float64))
-        relative = users.value / users.high[users.run]
-        return as_scores(min_max_in_rows(pool.row, pool.score, flat=1.0) / relative**self.power)
+        return min_max_in_rows(pool.row, pool.score, flat=1.0), users.value / users.high[users.run]
 
 
 @dataclass(frozen=True)
@@ -152,23 +170,25 @@ class Recency(Ranker[NoState]):
 
     def rank(self, state: NoState, request: Request, pool: Pool) -> Floats32:
         """The weighted mean of score and freshness: float32 [N], within 0..1."""
+        score, freshness = self._weighed(request, pool)
+        return as_scores(score + freshness)
+
+    def terms(self, state: NoState, request: Request, pool: Pool) -> Mapping[str, Floats64]:
+        """`score`, (1 - weight) * s, and `freshness`, weight * 2^(-age / half_life)."""
+        score, freshness = self._weighed(request, pool)
+        return {"score": frozen(score), "freshness": frozen(freshness)}
+
+    def _weighed(self, request: Request, pool: Pool) -> tuple[Floats64, Floats64]:
         dates = date_column(request.catalog, self.by, self.name).seconds[pool.item]
         # In float64, where no two moments are too far apart to subtract.
         age = np.maximum(request.now[pool.row].astype(np.float64) - dates.astype(np.float64), 0.0)
         freshness = np.where(dates == MISSING_DATE, self.missing, np.exp2(-age / self.half_life))
-        return _mixed(pool, freshness, self.weight)
+        return _weighed(pool, freshness, self.weight)
 
 
-def users_of_items(data: Dataset) -> tuple[Ints64, int]:
-    """How many users have an event of each item, at least 1: int64 [items]; and how many have any, at least 1."""
-    pairs = data.events.matrix()
-    having = np.bincount(pairs.indices, minlength=pairs.shape[1])
-    return np.maximum(having, 1), max(int(np.count_nonzero(pairs.counts)), 1)
-
-
-def _mixed(pool: Pool, value: Floats64, weight: float) -> Floats32:
-    """(1 - weight) * scaled score + weight * value: float32 [N]. `value` is float64 [N]."""
-    return as_scores((1 - weight) * min_max_in_rows(pool.row, pool.score, flat=0.0) + weight * value)
+def _weighed(pool: Pool, value: Floats64, weight: float) -> tuple[Floats64, Floats64]:
+    """(1 - weight) * scaled score and weight * value: float64 [N] each. `value` is float64 [N]."""
+    return (1 - weight) * min_max_in_rows(pool.row, pool.score, flat=0.0), weight * value
 
 
 @hookimpl

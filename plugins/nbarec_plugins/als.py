@@ -13,12 +13,15 @@ from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.events import Events
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec.products import ItemIndex
 from nbarec.progress import track
+from nbarec.scored_pairs import pair_products
 from nbarec.sparse import Csr
 from nbarec_plugins.als_objectives import Explicit, Implicit, Objective
-from nbarec_plugins.factor_solvers import HalfSweep, exact_rows
+from nbarec_plugins.factor_solvers import HalfSweep, exact_rows, strongest_terms
+from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.sparse_rows import SparseRows
 
 Mode = Literal["implicit", "explicit"]
@@ -129,8 +132,13 @@ class Als(CandidateGenerator[AlsState]):
     def update(self, state: AlsState, data: Dataset, new: Dataset) -> AlsState:
         """Two sweeps over all data from the old item vectors, of twice the steps: not a refit, but close to one.
 
-        A new item begins at its users' vectors: the first half of a sweep finds these from the old items.
+        A new item begins at its users' vectors: the first half of a sweep finds these from the old items. Where there
+        are none, as after a fit without events, it is a fit: all would stay at zero. Nothing new changes nothing.
         """
+        if not len(state.item):
+            return self.fit(data, np.random.default_rng(0))
+        if not len(new.events) and len(state.place) == data.events.n_items:
+            return state
         start = np.zeros((data.events.n_items, state.factors.shape[1]), np.float32)
         start[state.item] = state.factors
         return self._learnt(data.events, start, UPDATE_SWEEPS, 2 * self.cg_steps)
@@ -165,10 +173,36 @@ class Als(CandidateGenerator[AlsState]):
     def _folded_in(self, state: AlsState, request: Request) -> tuple[Floats64, Bools]:
         """The vector of each row, float64 [B, d], and whether its history says anything; zeros where it does not."""
         objective = self._objective(state.mean)
-        pairs = _only_columns(objective.pairs_of(request.history), state.place >= 0)
-        pairs = replace(pairs, column=state.place[pairs.column], columns=len(state.item))
-        problem = objective.problem(pairs, len(state.item)).without(objective.offset(state.factors))
+        pairs, problem = self._problem(state, request.history)
         return exact_rows(problem, objective.design(state.factors), state.shared), objective.speaks(pairs)
+
+    def _problem(self, state: AlsState, history: Events) -> tuple[SparseRows, RidgeRows]:
+        """Each row's pairs with items that have a vector, by their places, and what these ask of the row's vector."""
+        objective = self._objective(state.mean)
+        pairs = _only_columns(objective.pairs_of(history), state.place >= 0)
+        pairs = replace(pairs, column=state.place[pairs.column], columns=len(state.item))
+        return pairs, objective.problem(pairs, len(state.item)).without(objective.offset(state.factors))
+
+    def evidence(self, state: AlsState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """What each item of the history adds to the score (Hu, Koren, Volinsky 2008, section 5): exact.
+
+        In implicit mode y_i' W_u y_j c_uj p_uj, with W_u the inverse of the matrix of the user's normal equations;
+        together these are the score. A disliked item adds nothing by itself, p_uj = 0, though it has its part in W_u.
+        In explicit mode z_i' W_u z_j (weight - mean - b_j) / n with z = (y, 1) and n the user's ratings; the mean and
+        b_i stay in the rest. An item without a vector has no parts.
+        """
+        rows, of_row = np.unique(row, return_inverse=True)
+        objective, place = self._objective(state.mean), state.place[item].astype(np.int64)
+        _, problem = self._problem(state, request.history.take_rows(rows))
+        design = objective.design(state.factors)
+        users, level = objective.asked(exact_rows(problem, design, state.shared))
+        known = np.flatnonzero(place >= 0)
+        of_known, places = of_row[known], place[known]
+        score = level[of_row]
+        score[known] += pair_products(users, state.factors, of_known, places)
+        pair, term, amount = strongest_terms(problem, design, state.shared, of_known, places, limit)
+        chosen = state.item[problem.column[term]]
+        return Evidence.strongest(known[pair], chosen, amount, score, limit, "you chose {}")
 
     def item_vectors(self, state: AlsState) -> Floats32:
         """The items' vectors, without biases; zeros for an item that has none."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from nbarec.arrays import Bools, Floats64, Ints32, Ints64, concat_ranges, frozen, row_pointers, rows_of
 from nbarec.errors import ConfigError
+from nbarec.ids import Ids
 from nbarec.kernels import NOT_PROPOSED
 from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, Table, TagsColumn
+from nbarec.traits import NO_TRAITS
 from nbarec_plugins.sparse_rows import SparseRows, dense_products, sums_at
-
-NOT_FEATURES = ("id", "events", "name", "title")
-"""Columns that say which item it is or how often it was played, not what it is like."""
 
 NOISE = 1e-12
 """A vector shorter than this share of what it is made of is rounding noise: it points nowhere."""
@@ -43,7 +42,7 @@ class Features:
         for name, weight in weights.items():
             column = table.columns[name]
             if isinstance(column, NumberColumn | DateColumn):
-                numbers.append(weight * _standardised(_values(column)))
+                numbers.append(weight * _standardised(numbers_of(column)))
             else:
                 levels.append(_level_weights(column, weight, tfidf))
         stacked = np.column_stack(numbers) if numbers else np.empty((table.rows, 0))
@@ -78,6 +77,51 @@ class Features:
         undefined = np.full(product.shape, NOT_PROPOSED)
         return np.asarray(np.divide(product, lengths, out=undefined, where=lengths > 0), np.float64)
 
+    def shares(self, profiles: Profiles, row: Ints64, item: Ints32) -> tuple[Ints64, Ints32, Floats64]:
+        """What each feature adds to the cosines of M pairs of a profile, int64 [M], and a row, int32 [M].
+
+        Returns which pair, int64 [E], which feature, int32 [E] (numbers first, then levels), and what it adds, float64
+        [E], not zero. A pair whose cosine is undefined has none.
+        """
+        numbers = profiles.numbers[row] * self.numbers[item]
+        by_number, number = np.nonzero(numbers)
+        counts = self.levels.counts[item]
+        entry, by_level = concat_ranges(self.levels.indptr[item], counts), np.repeat(np.arange(len(row)), counts)
+        level = self.levels.column[entry]
+        pair = np.append(by_number, by_level)
+        feature = np.append(number, numbers.shape[1] + level).astype(np.int32)
+        amount = np.append(numbers[by_number, number], profiles.levels[row[by_level], level] * self.levels.value[entry])
+        lengths = (profiles.length[row] * self.length[item])[pair]
+        amount = np.divide(amount, lengths, out=np.zeros(len(pair)), where=lengths > 0)
+        kept = np.flatnonzero(amount)
+        return pair[kept], feature[kept], amount[kept]
+
+
+@dataclass(frozen=True)
+class FeatureNames:
+    """What features are called: those of `numbers` by their column, then the levels of each column of `levels`."""
+
+    numbers: tuple[str, ...]
+    levels: Mapping[str, Ids]
+
+    @classmethod
+    def of(cls, table: Table, columns: Iterable[str]) -> FeatureNames:
+        """Those of `Features.of` for the same columns in the same order."""
+        named = {name: table.columns[name] for name in columns}
+        levels = {name: one.levels for name, one in named.items() if isinstance(one, CategoryColumn | TagsColumn)}
+        return cls(tuple(name for name in named if name not in levels), levels)
+
+    def texts(self, feature: Ints32) -> list[str]:
+        """`tempo` for a number, `genre rock` for a level: one a feature."""
+        distinct, at = np.unique(feature, return_inverse=True)
+        start = len(self.numbers)
+        texts = [self.numbers[number] for number in distinct[distinct < start].tolist()]
+        for name, ids in self.levels.items():  # a step a column of the catalogue
+            inside = distinct[(start <= distinct) & (distinct < start + len(ids))]
+            texts += [f"{name} {level}" for level in ids.texts(inside - start)]
+            start += len(ids)
+        return [texts[place] for place in at.tolist()]
+
 
 @dataclass(frozen=True)
 class Profiles:
@@ -91,7 +135,7 @@ class Profiles:
 
 def usable_columns(table: Table) -> list[str]:
     """The columns that tell rows apart without naming them: not ids, and with something that two rows share."""
-    return [name for name, column in table.columns.items() if name not in NOT_FEATURES and _is_usable(column)]
+    return [name for name, column in table.columns.items() if name not in NO_TRAITS and _is_usable(column)]
 
 
 def weights_of(table: Table, fields: Mapping[str, float] | None, who: str) -> Mapping[str, float]:
@@ -137,14 +181,15 @@ def date_column(catalog: Table, by: str | None, who: str) -> DateColumn:
 def _is_usable(column: Column) -> bool:
     match column:
         case NumberColumn() | DateColumn():
-            return bool(_standardised(_values(column)).any())
+            return bool(_standardised(numbers_of(column)).any())
         case CategoryColumn(codes, levels):
             return bool((np.bincount(codes[codes >= 0], minlength=len(levels)) > 1).any())
         case TagsColumn(matrix):
             return bool((np.bincount(matrix.indices, minlength=matrix.shape[1]) > 1).any())
 
 
-def _values(column: NumberColumn | DateColumn) -> Floats64:
+def numbers_of(column: NumberColumn | DateColumn) -> Floats64:
+    """Numbers as they are and dates in seconds: float64 [rows], NaN where missing."""
     if isinstance(column, NumberColumn):
         return column.values
     return np.where(column.seconds == MISSING_DATE, np.nan, column.seconds.astype(np.float64))

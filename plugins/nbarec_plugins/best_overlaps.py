@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats64, Ints64, rank_in_row, row_pointers
 from nbarec.batch import Candidates
 from nbarec.kernels import best_first
+from nbarec.scored_pairs import stacked
 from nbarec.sparse import Csr
 from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, grades, overlaps
 
@@ -26,7 +27,7 @@ def best_overlaps(
     `score` gives float64 [entries]; only what is above 0 is proposed. Ties go by column. Memory is bounded block by
     block: what can't be among the best is let go before the next block comes.
     """
-    best = [Candidates.empty(0)]
+    best: list[Candidates] = []
     # One step a block of rows: what bounds the memory.
     for met in overlaps(left, right, terms):
         found = score(met)
@@ -35,7 +36,7 @@ def best_overlaps(
         at = np.flatnonzero(proposed)
         at = at[_contenders(met.row[at], found[at], met.rows, limit)]
         best.append(best_first(met.row[at], met.column[at], found[at], met.rows, limit))
-    return _stacked(best)
+    return stacked(best)
 
 
 def _positions_of(excluded: Csr, met: Overlaps) -> Ints64:
@@ -70,10 +71,3 @@ def _contenders(row: Ints64, score: Floats64, rows: int, limit: int) -> Ints64:
     kept[near[place <= free[row[near]]]] = True
     kept[shared[np.unique(row[shared], return_index=True)[1]]] = True
     return np.flatnonzero(kept)
-
-
-def _stacked(blocks: Sequence[Candidates]) -> Candidates:
-    """The rows of all blocks, one after the other."""
-    counts = np.concatenate([np.diff(block.indptr) for block in blocks])
-    item, score = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("item", "score"))
-    return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, Literal
@@ -90,13 +90,22 @@ class Blend(Ranker[NoState]):
 
     def rank(self, state: NoState, request: Request, pool: Pool) -> Floats32:
         """The weighted sum: float32 [N]. Raises ConfigError where weights name what is no generator here."""
-        self._refuse_strangers(pool.sources)
-        weights = self._weights(request, pool)
         total = np.zeros(len(pool))
         # One pass a generator, in their order: an entry's sum never depends on the shape of the batch.
-        for source in range(len(pool.sources)):
-            total += weights[:, source] * self._values(pool, source)
+        for _, share in self._shares(request, pool):
+            total += share
         return frozen(total.astype(np.float32))
+
+    def terms(self, state: NoState, request: Request, pool: Pool) -> Mapping[str, Floats64] | None:
+        """weight_g * value_g of each generator g, under its id; None where there is no generator."""
+        return {source: frozen(share) for source, share in self._shares(request, pool)} or None
+
+    def _shares(self, request: Request, pool: Pool) -> Iterator[tuple[str, Floats64]]:
+        """Each generator's id, and what it adds to every entry's score: float64 [N]."""
+        self._refuse_strangers(pool.sources)
+        weights = self._weights(request, pool)
+        for source, name in enumerate(pool.sources):
+            yield name, weights[:, source] * self._values(pool, source)
 
     def generators_named(self) -> Iterable[str]:
         """The generators that any of the weights speaks of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from nbarec.data import Dataset
 from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.scopes import PoolScope
-from nbarec_plugins.scaling import as_scores
+from nbarec_plugins.scaling import as_scores, two_terms
 
 LARGEST = 1_000_000
 """Largest factor, and one over the least: beyond it float32 scores no longer tell neighbours apart."""
@@ -92,12 +92,19 @@ class Boost(Ranker[NoState]):
 
         Raises ConfigError where `where` has a name that there is not.
         """
+        return as_scores(self._boosted(request, pool))
+
+    def terms(self, state: NoState, request: Request, pool: Pool) -> Mapping[str, Floats64]:
+        """`score`, as this stage gets it, and `boost`, what it adds: 0 for an entry that it does not lift."""
+        return two_terms("score", pool.score.astype(np.float64), "boost", self._boosted(request, pool))
+
+    def _boosted(self, request: Request, pool: Pool) -> Floats64:
         boosted = np.flatnonzero(self.where.truth(PoolScope(request, pool)).holds)
         if self.max_share is not None:
             boosted = _best(pool, boosted, math.floor(self.max_share * request.k + ROUNDING))
         score = pool.score.astype(np.float64)
         score[boosted] = self._changed(score[boosted])
-        return as_scores(score)
+        return score
 
     def _changed(self, score: Floats64) -> Floats64:
         if self.multiply is not None:

@@ -8,20 +8,25 @@ from typing import ClassVar
 
 import numpy as np
 
+from nbarec.arrays import Ints32
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
+from nbarec.events import Events
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec.kernels import exclude, top_of_dense
 from nbarec.tables import Table
-from nbarec_plugins.attributes import Features, weights_of
+from nbarec_plugins.attributes import FeatureNames, Features, Profiles, weights_of
+from nbarec_plugins.sparse_rows import sums_at
 
 
 @dataclass(frozen=True)
 class ContentState:
-    """The feature vector of every item of the catalogue."""
+    """The feature vector of every item of the catalogue, and what the features are called."""
 
     features: Features
+    names: FeatureNames
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Content(CandidateGenerator[ContentState]):
     """
 
     name: ClassVar[str] = "content"
+    state_version: ClassVar[int] = 2
     fields: Mapping[str, float] | None = param(
         None, gt=0, doc="Columns of the items table, and what to multiply each one's features by; all if left out."
     )
@@ -46,23 +52,44 @@ class Content(CandidateGenerator[ContentState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> ContentState:
         """The features of the catalogue; deterministic. Raises ConfigError where it lacks the columns."""
-        return ContentState(self.features_of(data.catalog))
+        return self._state(data.catalog)
 
     def update(self, state: ContentState, data: Dataset, new: Dataset) -> ContentState:
         """Equal to a refit: new events change nothing, new items join the catalogue."""
-        return ContentState(self.features_of(data.catalog))
+        return self._state(data.catalog)
 
     def generate(self, state: ContentState, request: Request, limit: int) -> Candidates:
         """Every item by its cosine with the profile, best first."""
-        history = request.history
-        liked = np.flatnonzero(history.weight > 0)
-        weight = history.weight[liked].astype(np.float64)
-        profiles = state.features.profiles(history.row[liked], history.item[liked], weight, len(request))
-        return top_of_dense(exclude(state.features.cosines(profiles), request.excluded), limit)
+        cosines = state.features.cosines(_profiles(state, request.history))
+        return top_of_dense(exclude(cosines, request.excluded), limit)
+
+    def evidence(self, state: ContentState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """What each feature adds to the cosine: profile x item over both lengths; together they are the score.
+
+        A part is a level, `genre rock`, or a column of numbers or dates, `tempo`, in which both lie on the same side of
+        the mean (a negative one: on different sides). A pair whose cosine is undefined has no parts, and a rest of 0.
+        """
+        rows, of_row = np.unique(row, return_inverse=True)
+        profiles = _profiles(state, request.history.take_rows(rows))
+        pair, feature, amount = state.features.shares(profiles, of_row, item)
+        score = sums_at(pair, amount, len(item))
+        told = Evidence.strongest(pair, feature, amount, score, limit, "it shares {} with what you chose")
+        return told.labelled(state.names.texts(told.item))
 
     def features_of(self, table: Table) -> Features:
         """The feature vectors of a table's rows. Raises ConfigError where it lacks the columns."""
         return Features.of(table, weights_of(table, self.fields, self.name), self.tfidf)
+
+    def _state(self, table: Table) -> ContentState:
+        weights = weights_of(table, self.fields, self.name)
+        return ContentState(Features.of(table, weights, self.tfidf), FeatureNames.of(table, weights))
+
+
+def _profiles(state: ContentState, history: Events) -> Profiles:
+    """The profile of each row's events of positive weight."""
+    liked = np.flatnonzero(history.weight > 0)
+    weight = history.weight[liked].astype(np.float64)
+    return state.features.profiles(history.row[liked], history.item[liked], weight, history.rows)
 
 
 @hookimpl

@@ -7,12 +7,15 @@ beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints64
+from nbarec.arrays import Floats32, Floats64, Ints64, concat_ranges, row_pointers
+from nbarec.scored_pairs import pair_products
 from nbarec_plugins.ridge_rows import Block, RidgeRows, blocks_of, padded_lengths
+from nbarec_plugins.sparse_rows import strongest
 
 BLOCK_BYTES = 700_000
 """Gathered vectors of one block of conjugate gradients: read several times, so they should stay in the cache."""
@@ -36,12 +39,51 @@ def exact_rows(problem: RidgeRows, design: Floats32, shared: Floats64) -> Floats
     `design` float32 [columns, d]; `shared` float64 [d, d], symmetric, no negative eigenvalue. A row without terms gets
     zeros. A row's bits depend on its own terms alone: it is padded, added up and solved as if it were by itself.
     """
+    solved = np.zeros((problem.rows, design.shape[1]))
+    # One step a block of rows: what bounds the memory.
+    for block, normal, right in _normal_equations(problem, design, shared, 16):
+        solved[block.row] = np.linalg.solve(normal, right)[:, :, 0]
+    return solved
+
+
+def strongest_terms(
+    problem: RidgeRows, design: Floats32, shared: Floats64, row: Ints64, column: Ints64, limit: int
+) -> tuple[Ints64, Ints64, Floats64]:
+    """The terms that add most to the product z_c . x_r of M pairs of a row r and a column c: int64 [M] each.
+
+    The solution is x_r = A_r^-1 sum_n target_n z_n, so term n adds target_n z_c' A_r^-1 z_n, and all of a row's add up
+    to the product (Hu, Koren, Volinsky 2008, section 5). Returns which pair, which term of the problem, int64 [E], and
+    what it adds, float64 [E], not zero; at most `limit` a pair, the largest in size. No other pair changes its bits.
+    """
+    by_row = np.argsort(row, kind="stable")
+    indptr = row_pointers(np.bincount(row, minlength=problem.rows))
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    # One step a block of rows: what bounds the memory.
+    for block, normal, _ in _normal_equations(problem, design, shared, 40):
+        targets = design.take(block.column, axis=0) * block.target[:, :, None]
+        moved = np.asarray(np.linalg.solve(normal, targets.transpose(0, 2, 1)).transpose(0, 2, 1), np.float64)
+        asked = np.diff(indptr)[block.row]
+        pairs = by_row[concat_ranges(indptr[block.row], asked)]
+        counts = problem.counts[row[pairs]]
+        pair, nth = np.repeat(np.arange(len(pairs)), counts), concat_ranges(np.zeros(len(pairs)), counts)
+        place = np.repeat(np.arange(len(block.row)), asked)[pair] * block.column.shape[1] + nth
+        amount = pair_products(moved.reshape(-1, design.shape[1]), design, place, column[pairs[pair]])
+        kept = np.flatnonzero(amount)
+        kept = kept[strongest(pair[kept], np.abs(amount[kept]), len(pairs), limit)]
+        found.append((pairs[pair[kept]], problem.indptr[row[pairs[pair[kept]]]] + nth[kept], amount[kept]))
+    pair, term, amount = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return pair, term, amount
+
+
+def _normal_equations(
+    problem: RidgeRows, design: Floats32, shared: Floats64, bytes_each: int
+) -> Iterator[tuple[Block, Floats64, Floats64]]:
+    """Each block of rows, with the left side float64 [B, d, d] and the right side float64 [B, d, 1] of each row's
+    equations. A term takes `bytes_each` for each number of its vector."""
     width = design.shape[1]
-    solved = np.zeros((problem.rows, width))
     identity = np.eye(width)
-    fixed, each = 32 * width * width, 16 * width
     # One step a block of rows, and in it one step a part of their places: what bounds the memory.
-    for block in blocks_of(problem, np.arange(problem.rows), fixed, each, EXACT_BYTES):
+    for block in blocks_of(problem, np.arange(problem.rows), 32 * width * width, bytes_each * width, EXACT_BYTES):
         normal = shared + problem.ridge[block.row, None, None] * identity
         right = np.zeros((len(block.row), width, 1))
         for start in range(0, block.column.shape[1], PART):
@@ -50,8 +92,7 @@ def exact_rows(problem: RidgeRows, design: Floats32, shared: Floats64) -> Floats
             across = vectors.transpose(0, 2, 1)
             right += across @ block.target[:, part, None]
             normal += np.multiply(across, block.strength[:, None, part], order="C") @ vectors
-        solved[block.row] = np.linalg.solve(normal, right)[:, :, 0]
-    return solved
+        yield block, normal, right
 
 
 @dataclass(frozen=True)

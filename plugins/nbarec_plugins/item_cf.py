@@ -8,12 +8,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64
+from nbarec.arrays import Floats64, Ints32, Ints64
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec_plugins.best_overlaps import best_overlaps
+from nbarec_plugins.meetings import evidence_of_product
 from nbarec_plugins.neighbours import Measure, Signal, Similarity
 from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term
 
@@ -92,13 +94,27 @@ class ItemCf(CandidateGenerator[ItemCfState]):
 
     def generate(self, state: ItemCfState, request: Request, limit: int) -> Candidates:
         """Items with more evidence for than against, best first."""
-        history = request.history.matrix()
-        weight = request.history.pair_weights()
-        read = SparseRows.from_csr(history, weight != 0, weight)
+        read = _read(request)
         return best_overlaps(read, state.neighbours, _TERMS[self.score], self._scores, request.excluded, limit)
+
+    def evidence(self, state: ItemCfState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """What each item i of the history adds: similarity(i -> j) weight(i), with `score: mean` divided as the score.
+
+        Exact also for items that are not proposed: their parts add up to what the formula gives, 0 without a part. What
+        disliked items say for an item, by being unlike it, is in the rest.
+        """
+        return evidence_of_product(
+            _read(request), state.neighbours, row, item, limit, "you chose {}", mean=self.score == "mean"
+        )
 
     def _scores(self, met: Overlaps) -> Floats64:
         return met.sums[0] if self.score == "sum" else met.sums[0] / met.sums[1]
+
+
+def _read(request: Request) -> SparseRows:
+    """The pairs of the history that say something: (B x items)."""
+    weight = request.history.pair_weights()
+    return SparseRows.from_csr(request.history.matrix(), weight != 0, weight)
 
 
 @hookimpl

@@ -13,12 +13,14 @@ from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
+from nbarec.evidence import Evidence
 from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.ids import TextOrNumber
 from nbarec.kernels import from_lists
 from nbarec.scopes import ItemScope
-from nbarec.tables import MISSING_DATE, DateColumn, NumberColumn, Table
+from nbarec.tables import DateColumn, NumberColumn, Table
+from nbarec_plugins.attributes import numbers_of
 
 NAMED = 5
 """How many unknown ids an error names."""
@@ -93,9 +95,19 @@ class Listed(CandidateGenerator[ListedState]):
 
     def generate(self, state: ListedState, request: Request, limit: int) -> Candidates:
         """The list, without what each row excludes."""
-        score = (1.0 / np.arange(1, len(state.item) + 1)).astype(np.float32)
+        score = _scores(state).astype(np.float32)
         whole = Candidates(row_pointers(np.array([len(state.item)])), state.item, score)
         return from_lists(whole, np.zeros(len(request), np.int64), request.excluded, limit)
+
+    def evidence(self, state: ListedState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """The whole score as one part, the item's place in the list; none, and a score of 0, where it has no place."""
+        place = np.full(request.n_items, -1)
+        place[state.item] = np.arange(len(state.item))
+        at = place[item]
+        pair, score = np.flatnonzero(at >= 0), np.zeros(len(item))
+        score[pair] = _scores(state)[at[pair]]
+        labels = [f"place {one + 1}" for one in at[pair].tolist()]
+        return Evidence.strongest(pair, labels, score[pair], score, limit, "an editor lists it")
 
     def _found(self, data: Dataset) -> ListedState:
         item = _holding(self.where, self.by, data) if self.where is not None else self._positions(data)
@@ -114,6 +126,11 @@ class Listed(CandidateGenerator[ListedState]):
         return position
 
 
+def _scores(state: ListedState) -> Floats64:
+    """1 / place of each listed item: float64 [n]."""
+    return np.asarray(1.0 / np.arange(1, len(state.item) + 1))
+
+
 def _holding(where: Expression, by: str | None, data: Dataset) -> Ints64:
     """The items for which `where` holds, the largest `by` first, missing ones last: int64."""
     catalog = data.full_catalog()
@@ -124,12 +141,10 @@ def _holding(where: Expression, by: str | None, data: Dataset) -> Ints64:
 def _values(catalog: Table, by: str) -> Floats64:
     """What items are ordered by: float64 [items], NaN where missing. Raises ConfigError where it can't be ordered."""
     name = by.removeprefix("item.")
-    match catalog.columns.get(name):
-        case NumberColumn(values):
-            return values
-        case DateColumn(seconds):
-            return np.where(seconds == MISSING_DATE, np.nan, seconds.astype(np.float64))
-    able = [known for known, column in catalog.columns.items() if isinstance(column, NumberColumn | DateColumn)]
+    column = catalog.columns.get(name)
+    if isinstance(column, NumberColumn | DateColumn):
+        return numbers_of(column)
+    able = [known for known, other in catalog.columns.items() if isinstance(other, NumberColumn | DateColumn)]
     fault = f"{name!r} holds neither numbers nor dates" if name in catalog.columns else f"there is no column {name!r}"
     raise ConfigError(f"listed has `by: {by}`, but {fault}; those that do are: {', '.join(able)}")
 

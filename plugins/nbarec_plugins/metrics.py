@@ -160,10 +160,7 @@ class Novelty(Metric):
 
     def per_user(self, slate: Slate, truth: Csr, data: Dataset) -> Floats64:
         """Mean bits over the filled places: float64 [B]."""
-        pairs = data.events.matrix()
-        users = max(np.count_nonzero(pairs.counts), 1)
-        having = np.maximum(np.bincount(pairs.indices, minlength=pairs.shape[1]), 1)
-        bits = np.append(np.log2(users / having), 0.0)  # the last is that of an empty place, -1
+        bits = np.append(self_information(data), 0.0)  # the last is that of an empty place, -1
         return _ratio(bits[slate.item].sum(axis=1), (slate.item >= 0).sum(axis=1))
 
 
@@ -193,6 +190,19 @@ class Diversity(Metric):
         cosines = (_squared_sums(slate.item, known, vectors) - count) / 2
         mean = _ratio(cosines, np.where(count > 1, count * (count - 1) / 2, 0))
         return np.clip(1 - mean, *SHARE)  # rounding alone leaves the range
+
+
+def users_of_items(data: Dataset) -> tuple[Ints64, int]:
+    """How many users have an event of each item, at least 1: int64 [items]; and how many have any, at least 1."""
+    pairs = data.events.matrix()
+    having = np.bincount(pairs.indices, minlength=pairs.shape[1])
+    return np.maximum(having, 1), max(int(np.count_nonzero(pairs.counts)), 1)
+
+
+def self_information(data: Dataset) -> Floats64:
+    """-log2(U_i / U) bits of each item, as `Novelty` defines U_i and U: float64 [items]."""
+    having, users = users_of_items(data)
+    return np.asarray(np.log2(users / having), np.float64)
 
 
 def hits(slate: Slate, truth: Csr) -> Bools:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints64, frozen, mix64, row_pointers
+from nbarec.arrays import Bools, Floats64, Ints64, frozen, mix64
 from nbarec.events import Events
 from nbarec.progress import track
 from nbarec.sparse import Csr
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest, sums_at
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest_met, sums_at
 
 Similarity: TypeAlias = Literal["cosine", "adjusted_cosine", "pearson", "jaccard", "conditional"]
 
@@ -93,24 +93,16 @@ class Measure:
 
         Similarities of 0 are left out; those within 1e-9 of the row's largest are ties and go by item position.
         """
-        chosen = signal.items.take_rows(items)
-        counts, columns, values = [], [], []
+        return strongest_met(self._compared(signal, items), neighbors, signal.users.columns)
+
+    def _compared(self, signal: Signal, items: Ints64) -> Iterator[tuple[Overlaps, Floats64, Bools]]:
+        """Blocks of the items' similarities, and which of them tell of another item."""
         with track("similar items", len(items)) as advance:
-            for met in overlaps(chosen, signal.users, self.terms):
+            for met in overlaps(signal.items.take_rows(items), signal.users, self.terms):
                 item = items[met.first + met.row]
                 strength = self.strength(met, signal.size[item], signal.size[met.column])
-                other = np.flatnonzero((strength != 0) & (item != met.column))
-                kept = other[strongest(met.row[other], strength[other], met.rows, neighbors)]
-                counts.append(np.bincount(met.row[kept], minlength=met.rows))
-                columns.append(met.column[kept].astype(np.int32))
-                values.append(strength[kept])
+                yield met, strength, (strength != 0) & (item != met.column)
                 advance(met.rows)
-        return SparseRows(
-            frozen(row_pointers(np.concatenate([np.empty(0, np.int64), *counts]))),
-            frozen(np.concatenate([np.empty(0, np.int32), *columns])),
-            frozen(np.concatenate([np.empty(0), *values])),
-            signal.users.columns,
-        )
 
 
 @dataclass(frozen=True)

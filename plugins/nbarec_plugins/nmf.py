@@ -7,13 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, frozen
+from nbarec.arrays import Floats32, Floats64, Ints32, frozen
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.events import Events
+from nbarec.evidence import Evidence
+from nbarec.factors import poles_of
 from nbarec.hookspecs import hookimpl
 from nbarec.products import ItemIndex
+from nbarec.scored_pairs import pair_products
+from nbarec.tables import Table
+from nbarec.traits import Traits
 from nbarec_plugins.nonnegative import factorise, nonnegative_rows, singular_start, times_dense
 from nbarec_plugins.sparse_rows import SparseRows
 
@@ -27,12 +32,13 @@ class NmfState:
 
     `index` holds H float32 [items, f], ready to be searched: at least 0, and zeros for an item that nobody has.
     `importance` c float64 [items]: the weight of an item's errors, 0 where nobody has it. `gram` float64 [f, f]: the
-    sum of c_i h_i h_i', with a diagonal of ones (0 for a factor without items).
+    sum of c_i h_i h_i', with a diagonal of ones (0 for a factor without items). `tastes`: what to call each factor.
     """
 
     index: ItemIndex
     importance: Floats64
     gram: Floats64
+    tastes: tuple[str, ...]
 
     @property
     def item_factors(self) -> Floats32:
@@ -65,6 +71,7 @@ class Nmf(CandidateGenerator[NmfState]):
     """
 
     name: ClassVar[str] = "nmf"
+    state_version: ClassVar[int] = 2
     factors: int = param(32, ge=1, doc="How many tastes there are.")
     iterations: int = param(100, ge=1, doc="At most so many passes over both sides.")
     tolerance: float = param(1e-5, ge=0, lt=1, doc="Stops when a pass takes less than this share off the loss.")
@@ -84,13 +91,18 @@ class Nmf(CandidateGenerator[NmfState]):
         start = singular_start(rows, self.factors, rng)
         found = factorise(rows, start, self.regularization, self.iterations, self.tolerance)
         strongest = np.argsort(-np.square(found.users).sum(axis=0), kind="stable")
-        return _state(found.items[:, strongest], importance)
+        return _state(found.items[:, strongest], importance, data.full_catalog())
 
     def update(self, state: NmfState, data: Dataset, new: Dataset) -> NmfState:
         """A few iterations over all events from the factors as they are, which keep their places; items may be new.
 
-        Close to a refit, and not equal to it: what is new moves the factors, but makes no factor of its own.
+        Close to a refit, and not equal to it: what is new moves the factors, but makes no factor of its own. Where
+        there are none, as after a fit without events, it is a fit: all would stay at zero. Nothing new changes nothing.
         """
+        if not state.importance.any():
+            return self.fit(data, np.random.default_rng(0))
+        if not len(new.events) and len(state.importance) == data.events.n_items:
+            return state
         pairs = self._pairs(data.events)
         importance = self._importance(pairs)
         rows = _balanced(pairs, importance)
@@ -99,12 +111,26 @@ class Nmf(CandidateGenerator[NmfState]):
         start *= np.sqrt(importance)[:, None]
         iterations = min(UPDATE_ITERATIONS, self.iterations)
         found = factorise(rows, _of_length_one(start), self.regularization, iterations, self.tolerance)
-        return _state(found.items, importance)
+        return _state(found.items, importance, data.full_catalog())
 
     def generate(self, state: NmfState, request: Request, limit: int) -> Candidates:
         """Items of positive score, best first."""
         loadings = self.loadings(state, request.history)
         return state.index.best(loadings, limit, request.excluded, above=0.0)
+
+    def evidence(self, state: NmfState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """What each taste adds to the score, w_uk h_ik: none takes anything away, and together they are the score.
+
+        A taste is called `taste 3 (rock, calm)`: its number, as `nbarec factors` counts them, and what the items that
+        it likes best share, where there is such a thing.
+        """
+        rows, of_row = np.unique(row, return_inverse=True)
+        loadings = self.loadings(state, request.history.take_rows(rows))
+        amount = loadings[of_row] * state.item_factors[item]
+        pair, factor = np.nonzero(amount)
+        score = pair_products(loadings, state.item_factors, of_row, item.astype(np.int64))
+        told = Evidence.strongest(pair, factor.astype(np.int32), amount[pair, factor], score, limit, "it fits {}")
+        return told.labelled([state.tastes[at] for at in told.item.tolist()])
 
     def item_vectors(self, state: NmfState) -> Floats32:
         """What each item adds to each factor: float32 [items, f], at least 0."""
@@ -142,12 +168,18 @@ def _of_length_one(columns: Floats64) -> Floats64:
     return columns / np.where(length > 0, length, 1.0)
 
 
-def _state(items: Floats64, importance: Floats64) -> NmfState:
+def _state(items: Floats64, importance: Floats64, catalog: Table) -> NmfState:
     """From H sqrt(c), whose columns have length 1."""
     root = np.sqrt(importance)[:, None]
     factors = np.divide(items, root, out=np.zeros_like(items), where=root > 0).astype(np.float32)
     kept = np.asarray(factors * root, np.float64)
-    return NmfState(ItemIndex.of(factors), frozen(importance), frozen(kept.T @ kept))
+    return NmfState(ItemIndex.of(factors), frozen(importance), frozen(kept.T @ kept), _tastes(factors, catalog))
+
+
+def _tastes(factors: Floats32, catalog: Table) -> tuple[str, ...]:
+    """What to call each factor: its number from 1, and what its strongest items share."""
+    shared = {pole.factor: f" ({pole.label})" for pole in poles_of(factors, Traits.of(catalog)) if pole.traits}
+    return tuple(f"taste {factor}{shared.get(factor, '')}" for factor in range(1, factors.shape[1] + 1))
 
 
 @hookimpl

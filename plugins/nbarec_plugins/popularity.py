@@ -7,15 +7,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, frozen
+from nbarec.arrays import Floats64, Ints32, Ints64, frozen
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec.kernels import NOT_PROPOSED, from_lists, reach, top_of_dense
 from nbarec.params import Duration
-from nbarec_plugins.segments import ItemSegments, Segments
+from nbarec_plugins.segments import ItemSegments, Segments, levels_in_words
+from nbarec_plugins.spans import in_words
 from nbarec_plugins.sparse_rows import sums_at
 
 
@@ -77,12 +79,36 @@ class Popularity(CandidateGenerator[PopularityState]):
 
     def generate(self, state: PopularityState, request: Request, limit: int) -> Candidates:
         """The most popular items for each row, best first."""
-        scores, row = np.array(state.overall)[None, :], np.zeros(len(request), np.int64)
-        if state.segments is not None:
-            scores, row = state.segments.scores(state.overall, request)
+        scores, row = self._scores(state, request)
         scores[:, state.overall <= 0] = NOT_PROPOSED
         lists = top_of_dense(scores, reach(request.excluded, limit))
         return from_lists(lists, row, request.excluded, limit)
+
+    def evidence(self, state: PopularityState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """The whole score as one part: popular where and when. What nothing counts for has a score of 0."""
+        rows, at = np.unique(row, return_inverse=True)
+        asked = request.take(rows)
+        scores, place = self._scores(state, asked)
+        where = self._where(state, asked, at, item)
+        lately = "" if self.half_life is None else "lately"
+        when = lately if self.window is None else f"in the last {in_words(self.window)}"
+        labels = [f"{one} {when}".strip() or "overall" for one in where]
+        return Evidence.whole(labels, scores[place[at], item], "it is popular {}")
+
+    def _where(self, state: PopularityState, request: Request, row: Ints64, item: Ints32) -> list[str]:
+        """Among whom or what the item of each pair is popular, in words; empty for everybody."""
+        if isinstance(state.segments, Segments):
+            told = state.segments.in_words(request)
+            return [told[at] for at in row.tolist()]
+        if self.by is not None:
+            return levels_in_words(request.catalog, self.by, item)
+        return [""] * len(item)
+
+    def _scores(self, state: PopularityState, request: Request) -> tuple[Floats64, Ints64]:
+        """Lists of scores, float64 [L, items], and which of them each row gets: int64 [B]."""
+        if state.segments is not None:
+            return state.segments.scores(state.overall, request)
+        return np.array(state.overall)[None, :], np.zeros(len(request), np.int64)
 
     def _counted(self, data: Dataset) -> PopularityState:
         at, amount = self._what_counts(data)

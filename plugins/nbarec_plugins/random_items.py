@@ -7,13 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, Uints64, frozen, mix64, row_pointers
+from nbarec.arrays import Floats64, Ints32, Ints64, Uints64, frozen, hash_texts, mix64
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
+from nbarec.ids import encode_texts
 from nbarec.kernels import exclude, top_of_dense
 from nbarec.params import Duration
+from nbarec.scored_pairs import stacked
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """The step of splitmix64: 2^64 over the golden ratio, made odd."""
@@ -24,9 +27,10 @@ CELLS = 1 << 17
 
 @dataclass(frozen=True)
 class RandomState:
-    """The seed of all draws, from 0 to 2^63 - 1."""
+    """The seed of all draws, from 0 to 2^63 - 1, and a hash of each item's id, uint64 [items]."""
 
     seed: int
+    item: Uints64
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,11 @@ class RandomItems(CandidateGenerator[RandomState]):
     """Proposes items at random, each as likely as any other, none twice, whatever the history.
 
     Each item gets a number that is uniform on [0, 1), and the items with the largest ones are proposed, best first;
-    that number is the score. It is the item's place in the stream of splitmix64 (Steele, Lea, Flood 2014) that starts
-    at a hash of the stage's seed, the user's key and the period of the request's `now`. So a user gets the same list
-    all day, from midnight to midnight UTC, and another one tomorrow, whoever else is served with him; what he excludes
-    makes room for the next. Longer lists begin like shorter ones, and items that join the catalogue find their places
-    in between. Anonymous requests share one user id, hence one list.
+    that number is the score. It is a hash of the stage's seed, the user's key, the period of the request's `now` and
+    the item's id (by the finaliser of splitmix64: Steele, Lea, Flood 2014). So a user gets the same list all day, from
+    midnight to midnight UTC, and another one tomorrow, whoever else is served with him; what he excludes makes room
+    for the next. Longer lists begin like shorter ones, and items that join the catalogue find their places in between,
+    wherever they stand in it. Anonymous requests share one user id, hence one list.
 
     >>> from nbarec.testing.worlds import request_for, tiny_world
     >>> data = tiny_world()
@@ -46,7 +50,7 @@ class RandomItems(CandidateGenerator[RandomState]):
     >>> state = random.fit(data, np.random.default_rng(0))
     >>> today, tomorrow = (request_for(data, [4], now=data.as_of + day * 86_400) for day in (0, 1))
     >>> random.generate(state, today, 3).item.tolist(), random.generate(state, tomorrow, 3).item.tolist()
-    ([4, 7, 5], [0, 1, 5])
+    ([3, 7, 2], [2, 5, 7])
     """
 
     name: ClassVar[str] = "random"
@@ -57,26 +61,27 @@ class RandomItems(CandidateGenerator[RandomState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> RandomState:
         """Take a seed from `rng`, which the config's seed and the stage's id decide."""
-        return RandomState(int(rng.integers(2**63)))
+        return RandomState(int(rng.integers(2**63)), _hashed(data))
 
     def update(self, state: RandomState, data: Dataset, new: Dataset) -> RandomState:
         """Equal to a refit: the seed stays, and new items take part."""
-        return state
+        return RandomState(state.seed, _hashed(data))
 
     def generate(self, state: RandomState, request: Request, limit: int) -> Candidates:
         """A uniform draw without replacement from what each row does not exclude."""
         starts = self._starts(state, request)
         size = max(CELLS // max(request.n_items, 1), 1)
-        counts, items, scores = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+        drawn: list[Candidates] = []
         for first in range(0, len(request), size):  # a step a block of rows: what bounds the memory
             rows = np.arange(first, min(first + size, len(request)))
-            drawn = exclude(_uniform(starts[rows], request.n_items), request.excluded.take_rows(rows))
-            found = top_of_dense(drawn, limit)
-            counts.append(np.diff(found.indptr))
-            items.append(found.item)
-            scores.append(found.score)
-        indptr = row_pointers(np.concatenate(counts))
-        return Candidates(frozen(indptr), frozen(np.concatenate(items)), frozen(np.concatenate(scores)))
+            scores = _uniform(starts[rows, None], state.item[: request.n_items])
+            drawn.append(top_of_dense(exclude(scores, request.excluded.take_rows(rows)), limit))
+        return stacked(drawn)
+
+    def evidence(self, state: RandomState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """The whole score, the number that was drawn, as one part."""
+        score = _uniform(self._starts(state, request)[row], state.item[item])
+        return Evidence.whole(["drawn at random"] * len(item), score, "it was {}")
 
     def _starts(self, state: RandomState, request: Request) -> Uints64:
         """Where the stream of each row starts: uint64 [B]."""
@@ -89,9 +94,15 @@ def _steps(number: Ints64) -> Uints64:
     return (number.astype(np.uint64) + np.uint64(1)) * GOLDEN
 
 
-def _uniform(starts: Uints64, items: int) -> Floats64:
-    """The first `items` numbers of the streams that begin at `starts` uint64 [B]: float64 [B, items], in [0, 1)."""
-    bits = mix64(starts[:, None] + _steps(np.arange(items)))
+def _hashed(data: Dataset) -> Uints64:
+    """A hash of every item's id: uint64 [items]."""
+    return frozen(hash_texts(*encode_texts(data.items.texts(np.arange(len(data.items))))))
+
+
+def _uniform(starts: Uints64, item: Uints64) -> Floats64:
+    """The numbers of items with the hashes `item` for rows that start at `starts`, both uint64 and broadcast against
+    each other: float64, in [0, 1)."""
+    bits = mix64(starts ^ item)
     return np.asarray((bits >> np.uint64(11)) * 2.0**-53, np.float64)
 
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from nbarec.arrays import Ints32, Ints64, concat_ranges, frozen, row_pointers
+from nbarec.arrays import Floats64, Ints32, Ints64, concat_ranges, frozen, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
+from nbarec.evidence import Evidence
 from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.kernels import from_lists, reach
@@ -18,6 +19,7 @@ from nbarec.params import Duration
 from nbarec.scopes import ItemScope
 from nbarec.tables import MISSING_DATE
 from nbarec_plugins.attributes import date_column
+from nbarec_plugins.spans import ago
 
 EVER = 2**62
 """No age in seconds is greater."""
@@ -82,11 +84,29 @@ class Recent(CandidateGenerator[RecentState]):
         stop = np.searchsorted(falling, self._greatest_age() - moments, side="right")
         counts = np.minimum(stop - start, reach(request.excluded, limit))
         at = concat_ranges(start, counts)
-        # In float64, where no two moments are too far apart to subtract.
-        age = np.repeat(moments, counts).astype(np.float64) - state.date[at].astype(np.float64)
-        score = np.exp2(-age / self.half_life)
+        score = self._scores(np.repeat(moments, counts), state.date[at])
         lists = Candidates(row_pointers(counts), state.item[at], score.astype(np.float32))
         return from_lists(lists, which.reshape(-1), request.excluded, limit)
+
+    def evidence(self, state: RecentState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """The whole score as one part, the item's age; none, and a score of 0, where it is not proposed for its date or
+        by `where`."""
+        place = np.full(request.n_items, -1)
+        place[state.item] = np.arange(len(state.item))
+        now, at = request.now[row], place[item]
+        listed = np.flatnonzero(at >= 0)
+        date = state.date[at[listed]]
+        out = (date <= now[listed]) & (date >= now[listed] - self._greatest_age())
+        pair, date = listed[out], date[out]
+        score = np.zeros(len(item))
+        score[pair] = self._scores(now[pair], date)
+        return Evidence.strongest(pair, ago(now[pair] - date), score[pair], score, limit, "it came out {}")
+
+    def _scores(self, now: Ints64, date: Ints64) -> Floats64:
+        """What items of these dates are worth at these moments: float64, both in float64 first, where no two moments
+        are too far apart to subtract."""
+        age = now.astype(np.float64) - date.astype(np.float64)
+        return np.asarray(np.exp2(-age / self.half_life))
 
     def _sorted(self, data: Dataset) -> RecentState:
         catalog = data.full_catalog()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,10 +63,10 @@ class Runs:
         return np.where(self.flat[self.run], flat, (self.value - mean[self.run]) / deviation[self.run])
 
 
-def min_max_in_rows(row: Ints32, value: Floats32 | Floats64, *, flat: float) -> Floats64:
+def min_max_in_rows(row: Ints32 | Ints64, value: Floats32 | Floats64, *, flat: float) -> Floats64:
     """(value - min) / (max - min) in each row, `flat` in a row with all values the same: float64 [N].
 
-    `row` int32 [N], ascending; `value` [N], finite.
+    `row` int [N], ascending; `value` [N], finite.
     """
     return Runs.of(row, value.astype(np.float64)).min_max(flat)
 
@@ -73,3 +74,8 @@ def min_max_in_rows(row: Ints32, value: Floats32 | Floats64, *, flat: float) -> 
 def as_scores(values: Floats64) -> Floats32:
     """What a ranker returns: float32 [N], read-only; beyond float32's range a number is the range's end."""
     return frozen(np.clip(values, -FLOAT32_LIMIT, FLOAT32_LIMIT).astype(np.float32))
+
+
+def two_terms(first: str, value: Floats64, second: str, total: Floats64) -> Mapping[str, Floats64]:
+    """`as_scores(total)` as two terms: `value` float64 [N], and what is left of it, [N]."""
+    return {first: frozen(value), second: frozen(np.clip(total, -FLOAT32_LIMIT, FLOAT32_LIMIT) - value)}

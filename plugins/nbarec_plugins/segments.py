@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from nbarec.expression_values import MissingColumn
 from nbarec.ids import Ids
 from nbarec.scopes import EventScope, RequestScope
 from nbarec.sparse import Csr
-from nbarec.tables import CategoryColumn, Column, NumberColumn, TagsColumn
+from nbarec.tables import CategoryColumn, Column, NumberColumn, Table, TagsColumn
 from nbarec_plugins.sparse_rows import SparseRows, dense_products, sums_at
 
 
@@ -77,13 +78,7 @@ class Segments:
 
     def scores(self, overall: Floats64, request: Request) -> tuple[Floats64, Ints64]:
         """Smoothed shares of every level that is asked for, float64 [L, items], and the row of each request in it."""
-        found, code = _coded(RequestScope(request).column(self.by), self.by)
-        given = np.flatnonzero(code >= 0)
-        present, at = np.unique(code[given], return_inverse=True)
-        level = np.full(len(code), -1, np.int64)
-        level[given] = self.levels.index(found.take(present))[at]
-        enough = np.append(self.events >= self.min_events, False)
-        asked, row = np.unique(np.where(enough[level], level, -1), return_inverse=True)
+        asked, row = np.unique(self._levels_asked(request), return_inverse=True)
         known = asked >= 0
         total = np.where(known, np.append(self.totals, 0.0)[asked], 0.0)
         own = self.counts.take_rows(asked)
@@ -91,6 +86,24 @@ class Segments:
         mixed[own.row_of, own.column] += own.value
         mixed /= (total + self.prior)[:, None]
         return mixed, row.reshape(-1)
+
+    def in_words(self, request: Request) -> list[str]:
+        """Whose shares each row gets, such as `where country is DE`; empty for everybody's."""
+        asked, which = np.unique(self._levels_asked(request), return_inverse=True)
+        column = self.by.partition(".")[2]
+        known = asked[asked >= 0]
+        names = [""] * (len(asked) - len(known)) + [f"where {column} is {name}" for name in self.levels.texts(known)]
+        return [names[at] for at in which.tolist()]
+
+    def _levels_asked(self, request: Request) -> Ints64:
+        """The level of each row, -1 where it is unknown or has too few events: int64 [B]."""
+        found, code = _coded(RequestScope(request).column(self.by), self.by)
+        given = np.flatnonzero(code >= 0)
+        present, at = np.unique(code[given], return_inverse=True)
+        level = np.full(len(code), -1, np.int64)
+        level[given] = self.levels.index(found.take(present))[at]
+        enough = np.append(self.events >= self.min_events, False)
+        return np.where(enough[level], level, -1)
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,16 @@ class ItemSegments:
         return dense_products(share, self.within), np.arange(rows)
 
 
+def levels_in_words(catalog: Table, by: str, item: Ints32) -> list[str]:
+    """Among which items each of `item` int32 [M] competes, such as `in genre rock`; `by` as in `ItemSegments.of`."""
+    name = by.partition(".")[2]
+    column = catalog.columns[name].take(item)
+    matrix, levels = (column.matrix, column.levels) if isinstance(column, TagsColumn) else _one_hot(column, by)
+    texts = levels.texts(matrix.indices)
+    spans = pairwise(matrix.indptr.tolist())
+    return [f"in {name} {' and '.join(texts[start:stop]) or 'unknown'}" for start, stop in spans]
+
+
 def _coded(column: Column | MissingColumn, by: str) -> tuple[Ids, Ints64]:
     """The levels of a column and the level of each row, -1 where missing: int64 [rows]."""
     match column:
@@ -153,7 +176,7 @@ def _coded(column: Column | MissingColumn, by: str) -> tuple[Ids, Ints64]:
 
 def _membership(column: Column, by: str) -> SparseRows:
     """Which levels each row has, in equal parts that add up to 1; a row without any is in the last level."""
-    matrix = column.matrix if isinstance(column, TagsColumn) else _one_hot(*_coded(column, by))
+    matrix = column.matrix if isinstance(column, TagsColumn) else _one_hot(column, by)[0]
     missing = np.flatnonzero(matrix.counts == 0)
     row = np.concatenate([matrix.row_of, missing])
     level = np.concatenate([matrix.indices, np.full(len(missing), matrix.shape[1])])
@@ -167,9 +190,11 @@ def _membership(column: Column, by: str) -> SparseRows:
     )
 
 
-def _one_hot(levels: Ids, codes: Ints64) -> Csr:
+def _one_hot(column: Column, by: str) -> tuple[Csr, Ids]:
+    """The level of each row as a matrix of ones, (rows x levels), and the levels."""
+    levels, codes = _coded(column, by)
     known = np.flatnonzero(codes >= 0)
-    return Csr.from_pairs(known, codes[known], None, (len(codes), len(levels)))
+    return Csr.from_pairs(known, codes[known], None, (len(codes), len(levels))), levels
 
 
 def _not_there(by: str, known: list[str]) -> str:

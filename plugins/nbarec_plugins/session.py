@@ -7,15 +7,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats64, Ints32, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.events import Events
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec.params import Duration
 from nbarec_plugins.best_overlaps import best_overlaps
+from nbarec_plugins.meetings import evidence_of_product
 from nbarec_plugins.neighbours import Measure
 from nbarec_plugins.session_links import NONE, Sessions, newest_sessions, session_numbers
 from nbarec_plugins.sparse_rows import Overlaps, SparseRows, sums_at
@@ -99,6 +101,12 @@ class Session(CandidateGenerator[SessionState]):
             return met.sums[0]
 
         return best_overlaps(self._current(request), state.neighbours, (np.multiply,), score, request.excluded, limit)
+
+    def evidence(self, state: SessionState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """What each of the session's last items i adds: recency^p strength(i -> j). Items that are not proposed have
+        parts that add up to what the formula gives, and none where nothing leads to them."""
+        because = "it often follows {}" if self.mode == "markov" else "it often goes with {}"
+        return evidence_of_product(self._current(request), state.neighbours, row, item, limit, because)
 
     def _learnt(self, events: Events) -> SessionState:
         if self.stale == "nothing" and len(events) and not events.time.any():

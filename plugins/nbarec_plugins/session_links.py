@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints32, Ints64, frozen, row_pointers
+from nbarec.arrays import Bools, Floats64, Ints32, Ints64, frozen, row_pointers
 from nbarec.errors import ConfigError
 from nbarec.events import Events
 from nbarec.progress import track
 from nbarec.tables import TagsColumn
 from nbarec_plugins.levels import groups_of
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, overlaps, strongest
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, overlaps, strongest_met
 
 NONE = -1
 """The session of a row without events."""
@@ -70,21 +70,15 @@ class Links:
 
         Strengths within 1e-9 of the row's largest are ties and go by item position.
         """
-        counts, columns, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0)]
+        return strongest_met(self._weighed(strength), limit, self.right.columns)
+
+    def _weighed(self, strength: Callable[[Overlaps], Floats64]) -> Iterator[tuple[Overlaps, Floats64, Bools]]:
+        """Blocks of what items lead to, how strongly, and which of that is another item."""
         with track("items of sessions", self.left.rows) as advance:
-            # One step a block of rows: what bounds the memory.
             for met in overlaps(self.left, self.right, (lambda _one, weight: weight,)):
                 found = strength(met)
-                other = np.flatnonzero((found > 0) & (met.first + met.row != met.column))
-                kept = other[strongest(met.row[other], found[other], met.rows, limit)]
-                counts.append(np.bincount(met.row[kept], minlength=met.rows))
-                columns.append(met.column[kept].astype(np.int32))
-                values.append(found[kept])
+                yield met, found, (found > 0) & (met.first + met.row != met.column)
                 advance(met.rows)
-        indptr = row_pointers(np.concatenate(counts))
-        return SparseRows(
-            frozen(indptr), frozen(np.concatenate(columns)), frozen(np.concatenate(values)), self.right.columns
-        )
 
 
 @dataclass(frozen=True)

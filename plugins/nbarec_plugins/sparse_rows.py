@@ -6,7 +6,7 @@ in float64 here: rounded to float32, two items that are exactly as good would di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -230,6 +230,23 @@ def strongest(row: Ints64, score: Floats64, rows: int, limit: int) -> Ints64:
     place = rank_in_row(row_pointers(np.bincount(row[equal], minlength=rows)))
     above[equal[place <= free[row[equal]]]] = True
     return np.flatnonzero(above)
+
+
+def strongest_met(blocks: Iterable[tuple[Overlaps, Floats64, Bools]], limit: int, columns: int) -> SparseRows:
+    """The `limit` strongest entries of each row of a product of so many columns, ties by column: (rows x columns).
+
+    `blocks` are those of `overlaps`, each with the strength of its entries, float64, and which may be kept, bool.
+    """
+    counts, places, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0)]
+    # One step a block of rows: what bounds the memory.
+    for met, strength, able in blocks:
+        kept = np.flatnonzero(able)
+        kept = kept[strongest(met.row[kept], strength[kept], met.rows, limit)]
+        counts.append(np.bincount(met.row[kept], minlength=met.rows))
+        places.append(met.column[kept].astype(np.int32))
+        values.append(strength[kept])
+    indptr = row_pointers(np.concatenate(counts))
+    return SparseRows(frozen(indptr), frozen(np.concatenate(places)), frozen(np.concatenate(values)), columns)
 
 
 def dense_products(dense: Floats64, rows: SparseRows) -> Floats64:

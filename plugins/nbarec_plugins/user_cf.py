@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints32, frozen, row_pointers
+from nbarec.arrays import Bools, Floats64, Ints32, Ints64, frozen, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.events import Events
+from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec_plugins.best_overlaps import best_overlaps
+from nbarec_plugins.meetings import Meetings, chosen, in_blocks
 from nbarec_plugins.neighbours import Measure
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest, sums_at
+from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest_met, sums_at
 
 Score = Literal["sum", "mean"]
 
 _TERMS: Mapping[Score, tuple[Term, ...]] = {
     "sum": (np.multiply,),
     "mean": (np.multiply, lambda similarity, _weight: similarity),
+}
+
+_BECAUSE = {
+    "cosine": "people who chose {} chose it too",
+    "pearson": "people who rated {} as you did rated it well",
 }
 
 _ONLY_WITH = {
@@ -123,6 +130,27 @@ class UserCf(CandidateGenerator[UserCfState]):
 
         return best_overlaps(near, state.weights, _TERMS[self.score], score, request.excluded, limit)
 
+    def evidence(self, state: UserCfState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
+        """What each item j of the history adds to the score of item i, through the neighbours that have i.
+
+        s(u, v) is itself a sum over the items in common, x y r of cosine and (x - its mean)(y - its mean) of pearson,
+        times what is the same for all of them. So each has its share in s, and the part of j is the sum of its shares
+        in s(u, v) w over the neighbours v, with what the score multiplies or divides these by. Where the score starts
+        at the mean of u's weights, that mean is in the rest; so is, with cosine, what speaks for i only because u
+        turned j down.
+
+        Exact also for items that are not proposed (`min_neighbors` is not looked at); an item that no neighbour has is
+        told without parts, as 0.
+        """
+        rows, at = np.unique(row, return_inverse=True)
+        read = self._read(request.history).take_rows(rows.astype(np.int64))
+        near = self._nearest(state, read, request.user[rows])
+
+        def told(pairs: slice) -> Evidence:
+            return self._told(state, read, near, at[pairs], item[pairs], limit)
+
+        return in_blocks((near.counts * read.counts)[at], told)
+
     def _laid_out(self, events: Events) -> UserCfState:
         seen = self._read(events)
         users_of = np.maximum(seen.column_sums(np.ones(len(seen.column))), 1)
@@ -150,26 +178,78 @@ class UserCf(CandidateGenerator[UserCfState]):
 
         `read` holds the histories, `user` int32 [B] the training users whose they are, -1 where nobody's.
         """
+        return strongest_met(self._compared(state, read, user), self.neighbors, len(state.size))
+
+    def _compared(
+        self, state: UserCfState, read: SparseRows, user: Ints32
+    ) -> Iterator[tuple[Overlaps, Floats64, Bools]]:
+        """Blocks of how similar users are to the histories, and which of them may be neighbours."""
         compared, measure = _scaled(read, state.rarity), Measure(self.similarity, self.shrink)
         own, others = _squares(compared) ** (2 * self.alpha), state.size ** (2 - 2 * self.alpha)
-        counts, columns, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0)]
-        # One step a block of rows: what bounds the memory.
         for met in overlaps(compared, state.compared, measure.terms):
             row = met.first + met.row
             strength = measure.strength(met, own[row], others[met.column])
-            other = np.flatnonzero((strength > 0) & (user[row] != met.column))
-            kept = other[strongest(met.row[other], strength[other], met.rows, self.neighbors)]
-            counts.append(np.bincount(met.row[kept], minlength=met.rows))
-            columns.append(met.column[kept].astype(np.int32))
-            values.append(strength[kept])
-        indptr = row_pointers(np.concatenate(counts))
-        return SparseRows(indptr, np.concatenate(columns), np.concatenate(values), len(state.size))
+            yield met, strength, (strength > 0) & (user[row] != met.column)
 
     def _scores(self, met: Overlaps, mean: Floats64, lift: Floats64) -> Floats64:
         """The score of each entry: float64 [entries]. `mean` float64 [B], `lift` float64 [items]."""
         if self.score == "sum":
             return met.sums[0] * lift[met.column]
         return mean[met.first + met.row] + met.sums[0] / met.sums[1]
+
+    def _told(
+        self, state: UserCfState, read: SparseRows, near: SparseRows, row: Ints64, item: Ints32, limit: int
+    ) -> Evidence:
+        """The evidence of pairs of a row of `read`, int64 [M], and an item, int32 [M]; `near` as `_nearest` gives."""
+        met, pairs = Meetings.of(near, state.weights, row, item), len(item)
+        alike = near.value[met.left]
+        start, factor = np.zeros(pairs), state.lift[item]
+        if self.score == "mean":
+            start, factor = _of_means(self._means(read)[row], sums_at(met.pair, alike, pairs))
+        said = met.value * factor[met.pair]
+        entry, which = np.unique(met.left, return_inverse=True)
+        indptr = row_pointers(np.bincount(met.pair, minlength=pairs))
+        words = SparseRows(indptr, which.astype(np.int32), said, len(entry))
+        pair, part, amount = _products(words, self._shares(state, read, near, entry))
+        score = start + sums_at(met.pair, alike * said, pairs)
+        at = chosen(read.value[part], amount) if self.similarity == "cosine" else np.arange(len(part))
+        because = _BECAUSE[self.similarity]
+        return Evidence.strongest(pair[at], read.column[part[at]], amount[at], score, limit, because)
+
+    def _shares(self, state: UserCfState, read: SparseRows, near: SparseRows, entry: Ints64) -> SparseRows:
+        """What each entry of the history adds to some of the similarities in `near`: (entries x entries of `read`).
+
+        `entry` int64 [entries] says which. Where it is above 0 a similarity is its numerator times the same for all.
+        """
+        mine = _scaled(read, state.rarity)
+        met = Meetings.of(mine, state.compared, near.row_of[entry], near.column[entry])
+        pair, x, y = met.pair, mine.value[met.left], met.value
+        counts = np.bincount(pair, minlength=len(entry))
+        product = x * y
+        numerator = sums_at(pair, product, len(entry))
+        if self.similarity == "pearson":
+            sum_x, sum_y = sums_at(pair, x, len(entry)), sums_at(pair, y, len(entry))
+            numerator = numerator - sum_x * sum_y / counts
+            product = (x - (sum_x / counts)[pair]) * (y - (sum_y / counts)[pair])
+        share = product * (near.value[entry] / numerator)[pair]
+        return SparseRows(row_pointers(counts), met.left.astype(np.int32), share, len(read.column))
+
+
+def _of_means(mean: Floats64, divisor: Floats64) -> tuple[Floats64, Floats64]:
+    """What predictions start from and what they multiply sum(s w) by, 0 where nobody has the item: float64 [M] both.
+
+    `mean` float64 [M] is that of the user's own weights, `divisor` float64 [M] the sum of s, 0 without a neighbour.
+    """
+    there = divisor > 0
+    return np.where(there, mean, 0.0), np.divide(1.0, divisor, out=np.zeros(len(divisor)), where=there)
+
+
+def _products(left: SparseRows, right: SparseRows) -> tuple[Ints64, Ints64, Floats64]:
+    """The entries of left @ right by row and column: int64, int64, float64 [entries]."""
+    blocks = list(overlaps(left, right, (np.multiply,)))
+    row = np.concatenate([np.empty(0, np.int64), *(met.first + met.row for met in blocks)])
+    column = np.concatenate([np.empty(0, np.int64), *(met.column for met in blocks)])
+    return row, column, np.concatenate([np.empty(0), *(met.sums[0] for met in blocks)])
 
 
 def _scaled(rows: SparseRows, factor: Floats64) -> SparseRows:

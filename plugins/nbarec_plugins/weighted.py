@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Floats32, Floats64
+from nbarec.arrays import AnyArray, Floats32, Floats64, frozen
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, Ranker, param
 from nbarec.data import FLOAT32_LIMIT, Dataset
@@ -100,6 +100,18 @@ class Weighted(Ranker[NoState]):
             else:
                 combined *= np.maximum(value, 0.0) ** (weight / total)
         return as_scores(combined)
+
+    def terms(self, state: NoState, request: Request, pool: Pool) -> Mapping[str, Floats64] | None:
+        """weight_c * x_c of each column c, under its name; None for a product, which has factors and no terms.
+
+        Where a sum is beyond float32's range, all its terms are scaled down with it.
+        """
+        if self.combine == "product":
+            return None
+        terms = {name: weight * self._scaled(pool, _column(pool, name)) for name, weight in self.weights.items()}
+        total = sum(terms.values(), np.zeros(len(pool)))
+        held = FLOAT32_LIMIT / np.maximum(np.abs(total), FLOAT32_LIMIT)
+        return {name: frozen(values * held) for name, values in terms.items()}
 
     def _scaled(self, pool: Pool, column: Floats64) -> Floats64:
         """One column within its rows: float64 [N]. `column` float64 [N] may hold NaN."""

@@ -12,6 +12,7 @@ import numpy as np
 from nbarec.arrays import Bools, Floats64, Ints64
 from nbarec.batch import Pool
 from nbarec.kernels import TIE
+from nbarec_plugins.scaling import min_max_in_rows
 
 NOBODY = -1
 """Stands in a window where its row has no further entry."""
@@ -50,11 +51,8 @@ class Window:
 
     def scores(self, pool: Pool) -> Floats64:
         """(s - min) / (max - min) of each row's scores, 1 where all are equal: float64 [rows, width]."""
-        score = pool.score[self.at].astype(np.float64)
-        low = np.min(score, axis=1, where=self.there, initial=np.inf)[:, None]
-        span = np.max(score, axis=1, where=self.there, initial=-np.inf)[:, None] - low
-        scaled = np.ones(score.shape)
-        np.divide(score - low, span, out=scaled, where=self.there & (span > 0))
+        scaled = np.ones(self.at.shape)
+        scaled[self.there] = min_max_in_rows(np.nonzero(self.there)[0], pool.score[self.at[self.there]], flat=1.0)
         return scaled
 
     def in_turn(self, turn: Ints64) -> Ints64:

@@ -61,7 +61,7 @@ evaluate: {split: {use: last_frac}, metrics: [ndgc@10, recall, "recall@0"]}
         "x.yaml:3:13: there is no data source 'music_wrld'; did you mean 'music_world'?",
         "x.yaml:5:34: item_cf has no parameter 'neighbor'; did you mean 'neighbors'?",
         "x.yaml:6:5: the id 'a' is taken by x.yaml:5:5",
-        "x.yaml:6:5: there is no generator 'populrity'; did you mean 'popularity'?",
+        "x.yaml:6:5: candidates.a: there is no generator 'populrity'; did you mean 'popularity'?",
         "x.yaml:7:33: config.candidates[2]: k must be at least 1, not 0",
         "x.yaml:8:36: config.candidates[3]: when: expected a value after '<'",
         "x.yaml:9:5: 'W' is no stage id",

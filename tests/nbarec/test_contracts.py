@@ -17,7 +17,7 @@ from nbarec.contracts import check_candidates, check_columns, check_scores, chec
 from nbarec.errors import ContractError
 from nbarec.testing.worlds import candidates_of, pool_of, request_for, tiny_world
 
-WHO = "candidates.similar (item_cf of nbarec 0.1.0)"
+WHO = "candidates.similar (item_cf of nbarec:item_cf 0.1.0)"
 
 
 def refused(check: Callable[[], None]) -> str:

@@ -66,6 +66,16 @@ class Given(CandidateGenerator[Vectors]):
 
 
 @dataclass(frozen=True)
+class Broken(Given):
+    """Can't be fitted."""
+
+    name: ClassVar[str] = "broken"
+
+    def fit(self, data: Dataset, rng: np.random.Generator) -> Vectors:
+        raise ConfigError("the songs are out of tune")
+
+
+@dataclass(frozen=True)
 class Crooked(Given):
     """Places users where there are no items."""
 
@@ -78,7 +88,7 @@ class Crooked(Given):
 @pytest.fixture(autouse=True)
 def components(plug: Plug) -> None:
     """The made-up ones beside the built-in."""
-    plug(Given, Crooked)
+    plug(Given, Crooked, Broken)
 
 
 @pytest.fixture
@@ -214,8 +224,9 @@ def test_two_ends_and_an_empty_factor(saved: Any, run: Run) -> None:
         (TASTES + ALIKE, ["--stage", "alike"], "'alike' has no latent factors (no item vectors)"),
         (TASTES, ["--stage", "tases"], "no generator of the model has the id 'tases'; there are tastes"),
         (TASTES, ["--user", "nobody"], "'nobody' is not among the model's 300 users"),
+        ("  - {use: broken, on_error: skip}\n", [], "has no latent factors: it could not be fitted: config"),
     ],
-    ids=["no vectors", "several", "not able", "unknown stage", "unknown user"],
+    ids=["no vectors", "several", "not able", "unknown stage", "unknown user", "not fitted"],
 )
 def test_what_is_asked_wrongly(saved: Any, run: Run, candidates: str, arguments: list[str], said: str) -> None:
     _, folder = saved(candidates)

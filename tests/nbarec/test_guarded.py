@@ -12,7 +12,7 @@ from nbarec.errors import ConfigError, ContractError, DataError, Mark, NbarecErr
 from nbarec.ids import Ids
 from nbarec.testing.worlds import pool_of, request_for, tiny_world
 
-WHO = "candidates.similar (item_cf of nbarec 0.1.0)"
+WHO = "candidates.similar (item_cf of nbarec:item_cf 0.1.0)"
 
 
 def fails(call: Callable[[], object]) -> NbarecError:

@@ -146,7 +146,7 @@ def test_wrong_requests_are_told(music_model: Model) -> None:
         music_model.recommend("U1")
     with pytest.raises(NbarecError, match="no generator or ranker has the id 'licensed'; there are similar, alike"):
         music_model.recommend(["U1"], stage="licensed")
-    with pytest.raises(NbarecError, match="k must be at least 1, not 0"):
+    with pytest.raises(NbarecError, match="k must be a whole number from 1 to 10,000, not 0"):
         music_model.recommend(["U1"], k=0)
 
 

@@ -103,7 +103,7 @@ def test_fit_takes_data_of_ones_own() -> None:
 
 def test_data_that_do_not_suit_a_stage_are_refused_with_its_name() -> None:
     pipeline = Pipeline.from_text("nbarec: 1\ndata: {use: music_world}\ncandidates: [{id: alike, use: content}]")
-    with pytest.raises(ConfigError, match=r"candidates.alike \(content of nbarec .*\): content compares items by"):
+    with pytest.raises(ConfigError, match=r"candidates.alike \(content of nbarec:content .*\): content compares items"):
         pipeline.fit(Dataset.from_arrays(["ann"], ["tea"]))
     blend = TINY + "rank: [{use: blend, with: {weights: {latent: 1}}}]"
     with pytest.raises(ConfigError, match="blend: 'latent' is no candidate generator of this config"):
@@ -177,7 +177,7 @@ def test_a_hook_that_fails_is_named_with_its_plugin(plug: Plug, hook: str) -> No
     with pytest.raises(PluginError) as raised:
         Pipeline.from_text(skipped).fit().recommend(["x"])
     assert str(raised.value).startswith(f"nbarec_{hook} of nbarec-other:other failed: ValueError: no ink")
-    assert ("told of: candidates.a (dice of nbarec-other 1.2)" in str(raised.value)) == (hook == "on_error")
+    assert ("told of: candidates.a (dice of nbarec-other:other 1.2)" in str(raised.value)) == (hook == "on_error")
 
 
 def test_the_source_of_a_pipeline_is_named_where_it_fails(tmp_path: Path) -> None:

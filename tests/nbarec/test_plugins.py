@@ -232,6 +232,9 @@ def test_an_unknown_name_says_what_was_meant(site: Site) -> None:
         "no plugin of 'nbarec-othr' is installed; did you mean 'nbarec-other'?"
     )
     assert refusal(found, "generator", "xyz/warp") == "no plugin of 'xyz' is installed; install xyz"
+    assert refusal(found, "generator", "nbarec-warp/warp") == (
+        "no plugin of 'nbarec-warp' is installed; install nbarec-warp"
+    )
     assert refusal(found, "generator", "nbarec-sound/qq") == (
         "nbarec-sound has no generator 'qq'; those that there are: sound"
     )

@@ -105,13 +105,15 @@ def test_a_missing_plugin_is_named_with_stage_component_distribution_and_version
     without_plugin(monkeypatch)
     with pytest.raises(StoreError) as raised:
         load_model(folder)
-    assert "stage any uses shuffled of nbarec-other==1.2" in str(raised.value)
+    assert "stage any uses shuffled of nbarec-other==1.2 (entry point other): " in str(raised.value)
     assert str(folder) in str(raised.value)
 
 
 def test_a_state_of_another_version_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Shuffled, "state_version", 4)
-    with pytest.raises(StoreError, match=r"stage any uses shuffled of nbarec-other==1.2, whose state was of version 3"):
+    with pytest.raises(
+        StoreError, match=r"shuffled of nbarec-other==1.2 \(entry point other\), whose state was of version 3"
+    ):
         load_model(folder)
 
 
@@ -119,7 +121,18 @@ def test_the_manifest_is_read_without_any_plugin(folder: Path, monkeypatch: pyte
     without_plugin(monkeypatch)
     stored = open_model(folder)
     assert recorded(stored.meta, folder) == [
-        Recorded("any", "candidates", "shuffled", "nbarec-other", "1.2", 3, 30, stored.meta["stages"][0]["seconds"], "")
+        Recorded(
+            "any",
+            "candidates",
+            "shuffled",
+            "nbarec-other",
+            "1.2",
+            3,
+            30,
+            stored.meta["stages"][0]["seconds"],
+            "",
+            "other",
+        )
     ]
     assert stored.meta["counts"]["users"] == 20
     assert stored.meta["counts"]["items"] == 30
@@ -132,6 +145,13 @@ def test_a_manifest_without_stages_is_refused() -> None:
         recorded({}, "model")
     with pytest.raises(StoreError, match="the manifest does not list its stages"):
         recorded({"stages": [{"id": "a", "colour": "blue"}]}, "model")
+
+
+def test_a_manifest_that_does_not_tell_entry_points_is_read(folder: Path) -> None:
+    meta = open_model(folder).meta
+    stages = [{name: value for name, value in stage.items() if name != "entry"} for stage in meta["stages"]]
+    (stage,) = recorded({**meta, "stages": stages}, folder)
+    assert stage.who == "stage any uses shuffled of nbarec-other==1.2"
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:

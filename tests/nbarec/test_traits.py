@@ -87,6 +87,25 @@ def test_chance_has_no_label() -> None:
     assert reasons_of(()) == ""
 
 
+@pytest.mark.parametrize(("word", "sign"), [("high", 1.0), ("low", -1.0)])
+@pytest.mark.parametrize(("columns", "chance"), [(1, 0.005), (5, 0.001)])
+def test_chance_is_shared_by_both_ends_of_every_number(word: str, sign: float, columns: int, chance: float) -> None:
+    ends = sign * np.tile([-1.0, 1.0], 500)
+    others = {f"other {at}": RNG.normal(size=1000) for at in range(1, columns)}
+    traits = Traits.of(Table.of({"tempo": ends, **others}))
+    items = np.append(np.flatnonzero(ends == sign)[:12], np.flatnonzero(ends == -sign)[:12])
+
+    def found(evidence: float) -> list[float]:
+        # Weights 1 + s and 1 - s at the two ends: a mean of s, of 24 / (1 + s^2) items.
+        mean = evidence / math.sqrt(24 - evidence**2)
+        shared = traits.shared_by(items, np.repeat([1 + mean, 1 - mean], 12))
+        return [trait.evidence for trait in shared if trait.words == f"tempo {word}"]
+
+    needed = NormalDist().inv_cdf(1 - chance)
+    assert found(needed - 0.01) == []
+    assert found(needed + 0.01) == pytest.approx([needed + 0.01])
+
+
 def test_a_rare_level_needs_more_than_one_item() -> None:
     lone = Table.of({"artist": [f"artist {row}" for row in range(300)]})
     assert Traits.of(lone).shared_by(np.arange(3), np.ones(3)) == ()
@@ -102,9 +121,20 @@ def test_missing_values_are_nobodys_trait() -> None:
     assert nothing.shared_by(np.arange(20), np.ones(20)) == ()
 
 
+def test_infinite_numbers_are_missing() -> None:
+    tempo = np.where(np.arange(200) < 20, 9.0, np.arange(200) % 5)
+    known = Traits.of(Table.of({"tempo": np.where(np.arange(200) == 100, np.nan, tempo)}))
+    infinite = Traits.of(Table.of({"tempo": np.where(np.arange(200) == 100, np.inf, tempo)}))
+    items = np.append(np.arange(10), 100)
+    assert label_of(known.shared_by(items, np.ones(11))) == "tempo high"
+    assert infinite.shared_by(items, np.ones(11)) == known.shared_by(items, np.ones(11))
+
+
 def test_what_all_items_share_sets_nobody_apart() -> None:
     alike = Traits.of(Table.of({"genre": ["rock"] * 100, "tempo": np.full(100, 0.1)}))
     assert alike.shared_by(np.arange(30), np.ones(30)) == ()
+    for seed in range(20):  # the share of a level that all have may be rounded to more than 1
+        assert alike.shared_by(np.arange(30), np.random.default_rng(seed).random(30) + 0.1) == ()
     assert Traits.of(Table(5)).shared_by(np.arange(5), np.ones(5)) == ()
 
 

@@ -173,7 +173,9 @@ def test_a_ranker_that_cannot_be_updated_may_only_meet_items_that_it_knows(plug:
     grown, told = model.update(tea("bob:milk", "cat:milk"))
     assert told["best"].startswith("unchanged")
     assert grown.recommend(["eve"]).items == [["tea", "milk"]]
-    with pytest.raises(ConfigError, match=r"rank.best \(rigid_ranker of nbarec-other 1.2\) can't be updated, and the"):
+    with pytest.raises(
+        ConfigError, match=r"rank.best \(rigid_ranker of nbarec-other:other 1.2\) can't be updated, and the"
+    ):
         model.update(tea("bob:cola"))
 
 

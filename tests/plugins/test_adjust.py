@@ -23,8 +23,9 @@ from nbarec.pipeline import Pipeline
 from nbarec.saved import load_model
 from nbarec.tables import MISSING_DATE, DateColumn
 from nbarec.testing.worlds import DAY, NOON, pool_of, request_for, tiny_world
-from nbarec_plugins.adjust import Novelty, PopularityPenalty, Recency, nbarec_rankers, users_of_items
+from nbarec_plugins.adjust import Novelty, PopularityPenalty, Recency, nbarec_rankers
 from nbarec_plugins.metrics import Novelty as NoveltyMetric
+from nbarec_plugins.metrics import users_of_items
 
 DATA = tiny_world()
 HAVING = [2, 1, 1, 1, 1, 1, 0, 1]  # users with an event of each song, of the four who have any

@@ -134,6 +134,16 @@ def test_an_update_is_nearly_as_good_as_a_refit_and_knows_new_items_and_users() 
     assert alike[same].mean() > alike[~same].mean() + 0.5
 
 
+@pytest.mark.parametrize("model", [Als(factors=4), Als(mode="explicit", factors=4)])
+def test_an_update_of_a_model_without_events_is_a_fit(model: Als) -> None:
+    data = dataset(sparse_weights())
+    silent = dataset(np.full_like(sparse_weights(), np.nan))
+    updated = model.update(model.fit(silent, rng()), data, data)
+    np.testing.assert_array_equal(updated.factors, model.fit(data, np.random.default_rng(0)).factors)
+    assert np.abs(model.item_vectors(updated)).max() > 0.01
+    assert len(model.generate(updated, request_for(data), 3))
+
+
 # --- what a caller may rely on --------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,14 @@ def test_an_update_keeps_the_factors_in_their_places_and_comes_close_to_a_refit(
     np.testing.assert_allclose(still.item_factors, before.item_factors, atol=0.02)
 
 
+def test_an_update_of_a_model_without_events_is_a_fit() -> None:
+    component, data = Nmf(factors=2), data_of(FOUR_USERS)
+    silent = data.with_events(data.events.where(np.zeros(len(data.events), bool)))
+    updated = component.update(fitted(component, silent), data, data)
+    np.testing.assert_array_equal(updated.item_factors, fitted(component, data).item_factors)
+    assert updated.item_factors.any()
+
+
 def test_a_saved_model_serves_the_same(tmp_path: Path) -> None:
     text = """
     nbarec: 1

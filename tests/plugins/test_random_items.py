@@ -24,7 +24,14 @@ from nbarec_plugins import random_items
 from nbarec_plugins.random_items import RandomItems, RandomState, nbarec_candidate_generators
 
 MIDNIGHT = 19_676 * DAY
-SEED = RandomState(4)
+
+
+def state_of(items: int, seed: int = 4) -> RandomState:
+    """What is learnt of items that are called 0, 1, 2, ..."""
+    return RandomState(seed, hash_texts(*encode_texts([str(item) for item in range(items)])))
+
+
+SEED = state_of(100)
 
 
 def dataset(users: int, items: int) -> Dataset:
@@ -90,7 +97,7 @@ def test_the_draw_is_that_of_the_user_and_the_seed() -> None:
     request = request_for(dataset(3, 50))
     one, two, three = drawn(request, 10)
     assert one != two != three != one
-    assert drawn(request, 10, RandomState(5))[0] != one
+    assert drawn(request, 10, state_of(100, seed=5))[0] != one
     dash = hash_texts(*encode_texts(["-", "-", "someone"]))
     anonymous = drawn(replace(request, user=np.full(3, -1, np.int32), key=dash), 10)
     assert anonymous[0] == anonymous[1] != anonymous[2]
@@ -127,6 +134,17 @@ def test_exclusions_make_room_and_neither_batch_nor_block_changes_a_bit(
         assert alone.score.tolist() == found.score[span].tolist()
 
 
+def test_where_an_item_stands_in_the_catalogue_changes_nothing() -> None:
+    def named(items: list[str]) -> list[str]:
+        data = Dataset.from_arrays(["u"] * len(items), items)
+        state = RandomItems().fit(data, np.random.default_rng(3))
+        (row,) = drawn(request_for(data, [-1]), len(items), state)
+        return [str(item) for item in data.items.take(row)]
+
+    fewer, more = named(["b", "d", "f", "h"]), named(["a", "b", "c", "d", "e", "f", "h"])
+    assert [item for item in more if item in fewer] == fewer
+
+
 def test_new_items_find_their_places_among_the_old_ones() -> None:
     grown = drawn(request_for(dataset(5, 30)), 30)
     assert drawn(request_for(dataset(5, 20)), 20) == [[item for item in row if item < 20] for row in grown]
@@ -135,10 +153,11 @@ def test_new_items_find_their_places_among_the_old_ones() -> None:
 def test_the_seed_is_the_stages_and_is_saved_and_kept() -> None:
     data, model = tiny_world(), RandomItems()
     state = model.fit(data, np.random.default_rng([7, 1]))
-    assert state == model.fit(data, np.random.default_rng([7, 1])) != model.fit(data, np.random.default_rng([7, 2]))
-    assert model.update(state, data, data) == state
-    arrays, tree = flatten(state)
-    assert unflatten(RandomState, arrays, tree) == state
+    again, other = (model.fit(data, np.random.default_rng([7, seed])) for seed in (1, 2))
+    assert state.seed == again.seed == model.update(state, data, data).seed != other.seed
+    loaded = unflatten(RandomState, *flatten(state))
+    assert loaded.seed == state.seed
+    np.testing.assert_array_equal(loaded.item, state.item)
     assert drawn(request_for(data, []), 3) == []
     assert drawn(request_for(dataset(2, 0)), 3) == [[], []]
     with pytest.raises(ValueError, match="period must be at least 1s"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nbarec.arrays import row_pointers
 from nbarec_plugins import sparse_rows
-from nbarec_plugins.sparse_rows import SparseRows, dense_products, grades, overlaps, strongest
+from nbarec_plugins.sparse_rows import SparseRows, dense_products, grades, overlaps, strongest, strongest_met
 
 
 def sparse(dense: np.ndarray) -> SparseRows:
@@ -120,3 +120,22 @@ def test_rows_are_taken_and_replaced() -> None:
     np.testing.assert_array_equal(
         dense_of(sparse(dense).replaced(np.array([1]), new, 4)), [[1, 0, 0], [0, 7, 8], [3, 4, 0], [0, 0, 0]]
     )
+
+
+@settings(max_examples=40)
+@given(matrices(), st.integers(1, 4), st.sampled_from([1, 3, 1 << 18]))
+def test_the_strongest_of_a_product_against_sorting_each_row(
+    both: tuple[np.ndarray, np.ndarray], limit: int, pairs: int
+) -> None:
+    left, right = both
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse_rows, "PAIRS", pairs)
+        blocks = (
+            (met, met.sums[0], met.sums[0] > 0) for met in overlaps(sparse(left), sparse(right), (lambda x, y: x * y,))
+        )
+        found = strongest_met(blocks, limit, right.shape[1])
+    assert (found.rows, found.columns) == (len(left), right.shape[1])
+    expected = left @ right
+    for row, scores in enumerate(dense_of(found)):
+        best = np.sort(expected[row][expected[row] > 1e-12])[::-1][:limit]
+        np.testing.assert_allclose(np.sort(scores[scores > 1e-12])[::-1], best)
