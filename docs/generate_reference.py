@@ -2,6 +2,7 @@
 
 `components.md` is written whole. In the others what stands between a marker and `<!-- end -->` is replaced:
 `<!-- table: module:Class -->` by the parameters of that class, `<!-- modules: folder -->` by a line for each module.
+`nbarec.schema.json` is the JSON Schema of a config of nbarec's own components, for editors.
 A test fails where the files in the repository differ.
 """
 
@@ -12,7 +13,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +23,7 @@ from nbarec.param_types import reads_itself
 from nbarec.params import describe
 from nbarec.plugins import Registered, registry
 from nbarec.providers import KINDS, Kind
+from nbarec.schema import schema_text
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"(<!-- table: ([\w.]+):(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -52,6 +54,7 @@ def pages() -> dict[str, str]:
     """File name -> text of every page that this script writes."""
     return {
         "components.md": components_page(),
+        "nbarec.schema.json": schema_text(replace(registry(), registered=tuple(_own_components()))),
         **{name: with_tables((DOCS / name).read_text("utf-8")) for name in ("architecture.md", "configuration.md")},
     }
 
@@ -88,7 +91,7 @@ def components_page() -> str:
 
 
 def _kind_section(kind: Kind) -> str:
-    listed = [item for item in registry().components(kind) if item.provider.is_from("nbarec")]
+    listed = _own_components(kind)
     spec = KINDS[kind]
     parts = [f"## {TITLES[kind]}\n", f"In a config: `{spec.section}`, `{spec.written.format('NAME')}`.\n"]
     if not listed:
@@ -102,9 +105,13 @@ def _kind_section(kind: Kind) -> str:
     return "\n".join(parts)
 
 
+def _own_components(kind: Kind | None = None) -> list[Registered]:
+    return [item for item in registry().components(kind) if item.provider.is_from("nbarec")]
+
+
 def _component_section(item: Registered, kind: str) -> str:
     prose, example = _split_example(inspect.getdoc(item.component) or "")
-    twins = [other for other in registry().components() if other.name == item.name and other.provider.is_from("nbarec")]
+    twins = [other for other in _own_components() if other.name == item.name]
     title = item.name if len(twins) == 1 else f"{item.name} ({kind})"
     parts = [f"### {title}\n", f"{prose}\n"]
     parts += [f"{_definition(item.component, *match.groups())}\n" for match in DEFINED_BY.finditer(prose)]
