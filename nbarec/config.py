@@ -268,7 +268,8 @@ def _stage_problems(config: Config, root: MapNode, *, whole: bool) -> list[Probl
         for position, stage in enumerate(getattr(config, section)):
             name, mark = stage_id(stage), marks[section, position]
             if not STAGE_ID.fullmatch(name):
-                problems.append(Problem(f"{shown(name)} is no stage id; write a to z, 0 to 9 and _, a letter first", mark))
+                said = f"{shown(name)} is no stage id; write a to z, 0 to 9 and _, a letter first"
+                problems.append(Problem(said, mark))
             elif name in seen:
                 again = f"the id {shown(name)} is taken by {seen[name]}; give one of them another id: ..."
                 problems.append(Problem(again, mark))

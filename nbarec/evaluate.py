@@ -84,7 +84,9 @@ def parse_metric(text: str, known: Mapping[str, type[Metric]]) -> MetricAt:
     if not at:
         raise ValueError(f"{text!r} does not say how many places count; write for example {name}@10")
     if not re.fullmatch("(?=0*[1-9])[0-9]{1,9}", places):
-        raise ValueError(f"{shown(text)}: {shown(places)} is not a number of places; write a whole number, such as {name}@10")
+        raise ValueError(
+            f"{shown(text)}: {shown(places)} is not a number of places; write a whole number, such as {name}@10"
+        )
     return MetricAt(known[name](), int(places))
 
 

@@ -22,12 +22,13 @@ import yaml
 
 from nbarec.errors import ConfigError, Mark, Problem
 from nbarec.scalars import ScalarValue, resolved, shown, with_point
-from nbarec.yaml_errors import end_of, syntax_problem
+from nbarec.yaml_errors import TooDeep, end_of, syntax_problem
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 50_000
 MAX_PROBLEMS = 20
+_TOO_DEEP = f"this is nested deeper than {MAX_DEPTH} levels; make it flatter"
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,22 @@ def compose(text: str, source: str) -> Node | None:
     _refuse_large(len(text.encode("utf-8", "surrogatepass")), Mark(source, 1, 1))
     composer = _Composer(source)
     try:
-        root = composer.document(yaml.parse(text, Loader=yaml.SafeLoader))
+        root = composer.document(yaml.parse(text, Loader=_Loader))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # PyYAML lets ValueError and OverflowError through for escapes and versions that are out of range.
         composer.problems.append(syntax_problem(error, text, composer.mark))
     if composer.problems:
         raise ConfigError(composer.problems)
     return root
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at one bracket too many: PyYAML compares each open one with all others before it tells of the first."""
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        if self.flow_level >= MAX_DEPTH:
+            raise TooDeep(None, None, _TOO_DEEP, self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
 
 class _Composer:
@@ -195,7 +205,7 @@ class _Composer:
         if self._count > MAX_NODES:
             self._fail(f"there are more than {MAX_NODES:,} values, aliases expanded; make the file smaller")
         if depth > MAX_DEPTH:
-            self._fail(f"this is nested deeper than {MAX_DEPTH} levels; make it flatter")
+            self._fail(_TOO_DEEP)
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):

@@ -162,7 +162,7 @@ def _explained(found: Registry, kind: Kind, distribution: str, name: str) -> str
     if distribution and not any(provider.is_from(distribution) for provider in everyone):
         names = sorted({provider.distribution for provider in everyone})
         # Most names begin with nbarec-: so much alike, another is no likely slip of the pen.
-        advice = advice_on(distribution, names, f"install {distribution}", cutoff=0.8)
+        advice = advice_on(distribution, names, f"install {shown(distribution, str)}", cutoff=0.8)
         return f"no plugin of {shown(distribution)} is installed; {advice}"
     whose = f"{distribution} has" if distribution else "there is"
     if others := [item.provider.distribution for item in _named(found, name, "") if item.kind == kind]:

@@ -23,9 +23,9 @@ def varimax(vectors: AnyArray) -> Floats64:
     """The rotation R of `vectors` A [n, d] for which the squares of A R vary most within its columns: float64 [d, d].
 
     The normal criterion of Kaiser (1958): rows are scaled to length 1 first, so that long ones don't decide alone; rows
-    of zeros say nothing, and of many rows the 2,048 longest decide. Plane by plane, each turned to its best angle, until none turns any more. R is orthogonal:
-    inner products of rows stay what they are. Columns come by the sum of their squares in A R, largest first, each with
-    the sign that makes the sum of its cubes positive.
+    of zeros say nothing, and of many rows the 2,048 longest decide. Plane by plane, each turned to its best angle,
+    until none turns any more. R is orthogonal: inner products of rows stay what they are. Columns come by the sum of
+    their squares in A R, largest first, each with the sign that makes the sum of its cubes positive.
 
     >>> turned = varimax(np.array([[1.0, 1.0], [2.0, 2.0], [1.0, -1.0]]))
     >>> turned.round(3).tolist()

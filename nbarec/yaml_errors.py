@@ -7,6 +7,10 @@ import yaml
 from nbarec.errors import Mark, Problem
 
 
+class TooDeep(yaml.MarkedYAMLError):
+    """More brackets are open than may be; `problem` is the whole message."""
+
+
 def end_of(text: str, source: str) -> Mark:
     """The place just after `text`, which begins the source."""
     return Mark(source, text.count("\n") + 1, len(text) - text.rfind("\n"))
@@ -21,6 +25,8 @@ def syntax_problem(error: Exception, text: str, last: Mark) -> Problem:
         return Problem(f"this is not valid YAML after here: {error}; correct the next value", last)
     start = error.problem_mark or error.context_mark
     place = Mark(last.source, start.line + 1, start.column + 1) if start else last
+    if isinstance(error, TooDeep):
+        return Problem(str(error.problem), place)
     line = (text.splitlines() or [""])[min(place.line, len(text.splitlines())) - 1]
     said = ", ".join(part for part in (error.context, error.problem) if part)
     if "${" in line:

@@ -1,4 +1,4 @@
-"""20,000 damaged configs: each is read, or refused by ConfigError with file, line and column; fast, and in little memory.
+"""20,000 damaged configs: each is read, or refused by ConfigError with file, line and column, fast, in little memory.
 
 The inputs are the shipped configs, whole and in small parts, after one to six mutations of bytes, words, lines and
 structure. They go the way of every config: a file, then `Pipeline.from_yaml`. That warnings fail tests holds here too.
@@ -29,17 +29,16 @@ LARGEST = 8_192  # three times the largest shipped config: the time of reading g
 
 Mutation: TypeAlias = Callable[[bytes, int, int], bytes]
 
-SIGNS = "{ } [ ] , : - ? # & * ! | > ' \" % @ ` \\ $ = < ~ . / \t \r \n \r\n \0 \x7f \x1b".split(" ")
-YAML = (
-    "*a|&a |*similar|&similar |!!python/object:os.system |!!str |! |!<tag:x> |<<: *a\n|<<: {}\n|%YAML 1.1\n|%YAML 9.9\n|---\n|...\n|: |- |? "
-    '|? [a]\n: |{a: |[[|}}|]]|\n\n|\'\'|""|"\\x41"|"\\ud800"|"\\UFFFFFFFF"|\'\'\'|# x\n|\n  |\n\t|${|${X}|$${|${X:-1}|${X:-|${1}'
-).split("|")
-VALUES = (
-    "null ~ true yes off 0 -1 012 0x1F 0b1 1e5 1.0e+400 1.5e3 1_000 .inf -.NaN 1:30 9223372036854775808 -0.0 2025-13-45 latest 5GB 1GiB "
-    "30d 0d -1d 1y ndcg@0 ndcg@10 @ als nbarec/als /als als/ x/als item_cf use id with k data candidates rank evaluate variants "
-    "slate.k filters. .. user.events now ( ) == in"
-).split(" ")
-LETTERS = "\ufeff \u0085 \u2028 \u200b \u202e \u00a0 \u00e9 \u0130 \U0001f600 \uffff \u0660 \u212a".split(" ")
+SIGNS = tuple("{}[],:-?#&*!|>'\"%@`\\$=<~./() \t\r\n\0\x7f\x1b")
+YAML = """*a|&a |*similar|&similar |!!python/object:os.system |!!str |! |!<tag:x> |<<: *a\n|<<: {}\n|%YAML 1.1\n|%YAML 9.9\n|---\n|\
+...\n|: |- |? |? [a]\n: |{a: |[[|}}|]]|\n\n|''|\"\"|'''|"\\x41"|"\\ud800"|"\\UFFFFFFFF"|# x\n|\n  |\n\t|\r\n|${|${X}|$${|\
+${X:-1}|${X:-|${1}"""
+VALUES = """
+null ~ true yes off 0 -1 012 0x1F 0b1 1e5 1.0e+400 1.5e3 1_000 .inf -.NaN 1:30 9223372036854775808 -0.0 2025-13-45 latest
+5GB 1GiB 30d 0d -1d 1y ndcg@0 ndcg@10 @ als nbarec/als /als als/ x/als item_cf use id with k data candidates rank evaluate
+variants slate.k filters. .. user.events now == in
+"""
+LETTERS = tuple("\ufeff\u0085\u2028\u200b\u202e\u00a0\u00e9\u0130\U0001f600\uffff\u0660\u212a")
 LARGE = [
     *(
         sign * count
@@ -60,7 +59,7 @@ LARGE = [
     "\n".join(["b: &b0 [x]", *(f"b{at}: &b{at} [{', '.join([f'*b{at - 1}'] * 9)}]" for at in range(1, 9))]) + "\n",
 ]
 BROKEN = [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f", b"\xff\xfe", b"\x00\x01", b"\xef\xbb\xbf"]
-TOKENS = [text.encode() for text in (*SIGNS, *YAML, *VALUES, *LETTERS, *LARGE)] + BROKEN
+TOKENS = [text.encode() for text in (*SIGNS, *YAML.split("|"), *VALUES.split(), *LETTERS, *LARGE)] + BROKEN
 WORD = re.compile(rb"[\w.@${}-]+")
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -251,14 +250,11 @@ HEAD = "nbarec: 1\ndata: {use: music_world}\ncandidates: [{use: als}]\n"
     "text",
     [
         f"{HEAD}seed: {'a' * 1_000_000}",
-        f'{HEAD}seed: "{"x" * 1_000_000}"',
-        f"{HEAD}seed: [{'1,' * 49_900}]",
         HEAD.replace("{use: als}", "{use: odd}," * 12_000),
         f"a: &a [{'1,' * 99}]\nb: &b [{'*a,' * 99}]\nc: [{'*b,' * 99}]\n{HEAD}",
         "[" * 1_000_000,
-        "\n" * 1_000_000 + HEAD,
     ],
-    ids=["long word", "long text", "long list", "many stages", "many aliases", "deep", "many lines"],
+    ids=["long word", "many stages", "many aliases", "deep"],
 )
 def test_the_largest_texts_take_little_memory_too(text: str, tmp_path: Path) -> None:
     """Up to the limits of size, depth and values; these take longer than a config that a person writes."""
@@ -267,27 +263,28 @@ def test_the_largest_texts_take_little_memory_too(text: str, tmp_path: Path) -> 
     assert memory(path) < BYTES
 
 
+LONG = "a" * 1_000
+
+
 @pytest.mark.parametrize(
-    "text",
+    "line",
     [
-        f"{{HEAD}}{where}".format(HEAD=HEAD, LONG="a" * 1_000)
-        for where in (
-            "seed: {LONG}",
-            "as_of: {LONG}",
-            "engine: {{memory: {LONG}}}",
-            "{LONG}: 3",
-            "rank: [{{use: {LONG}}}]",
-            "rank: [{{use: {LONG}/blend}}]",
-            "rank: [{{use: blend, id: A{LONG}}}]",
-            "rank: [{{use: recency, with: {{half_life: {LONG}}}}}]",
-            "slate: {{fallback: {LONG}}}",
-            "evaluate: {{split: {{use: random}}, metrics: [{LONG}@3, ndcg@{LONG}]}}",
-            "filters: [{{use: reject, with: {{where: {LONG} ==}}}}]",
-        )
+        f"seed: {LONG}",
+        f"as_of: {LONG}",
+        f"engine: {{memory: {LONG}}}",
+        f"engine: {{memory: {'9' * 1_000}GiB}}",
+        f"{LONG}: 3",
+        f"rank: [{{use: {LONG}}}]",
+        f"rank: [{{use: {LONG}/blend}}]",
+        f"rank: [{{use: blend, id: A{LONG}}}]",
+        f"rank: [{{use: recency, with: {{half_life: {LONG}}}}}]",
+        f"slate: {{fallback: {LONG}}}",
+        f"evaluate: {{split: {{use: random}}, metrics: [{LONG}@3, ndcg@{LONG}]}}",
+        f"filters: [{{use: reject, with: {{where: {LONG} ==}}}}]",
     ],
-    ids=lambda text: text.removeprefix(HEAD)[:30],
+    ids=lambda line: line[:30],
 )
-def test_a_long_text_does_not_fill_the_error(text: str) -> None:
+def test_a_long_text_does_not_fill_the_error(line: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        Pipeline.from_text(text)
+        Pipeline.from_text(HEAD + line)
     assert len(str(raised.value)) < 700
