@@ -76,9 +76,13 @@ class Declared:
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
 
-@functools.cache
 def declared(cls: type) -> Mapping[str, Declared]:
     """Every parameter of a dataclass by its YAML key; found once for each class, because reading type hints is slow."""
+    return _declared(cls)
+
+
+@functools.cache
+def _declared(cls: type) -> Mapping[str, Declared]:
     hints = get_type_hints(cls)
     found = {}
     for field in dataclasses.fields(cls):

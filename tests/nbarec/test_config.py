@@ -89,6 +89,8 @@ evaluate: {split: {use: last_frac}, metrics: [ndgc@10, recall, "recall@0"]}
         ("days: 10}", "days: 10, feedback: {decay: 3}}", "x.yaml:2:76: data.feedback: decay must be"),
         ("days: 10}", "days: 10, feedback: [1]}", "x.yaml:2:68: data.feedback must be a mapping"),
         ("rank: [", "engine: {memory: 5}\nrank: [", "x.yaml:6:18: config.engine: memory: memory has no unit"),
+        ("rank: [", f"engine: {{memory: {'9' * 400}GiB}}\nrank: [", "is more memory than there can be"),
+        ("id: similar", "id: ''", "x.yaml:4:5: '' is no stage id"),
         ("rank: [", "as_of: soon\nrank: [", "x.yaml:6:8: config: as_of:"),
         ("k: 20", "k: 20, on_error: skp", "did you mean 'skip'?"),
         ("nbarec/popularity", "elsewhere/popularity", "no plugin of 'elsewhere' is installed"),

@@ -23,21 +23,19 @@ from nbarec.errors import ConfigError
 from nbarec.pipeline import Pipeline
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-INPUTS, EXAMPLES = 20_000, 720  # in all; of each config, with four inputs on average
+INPUTS, EXAMPLES = 20_000, 660  # in all; of each config, with four inputs on average
 SECONDS, BYTES = 0.1, 100 * 2**20
 LARGEST = 8_192  # three times the largest shipped config: the time of reading grows with the size
 
 Mutation: TypeAlias = Callable[[bytes, int, int], bytes]
 
 SIGNS = tuple("{}[],:-?#&*!|>'\"%@`\\$=<~./() \t\r\n\0\x7f\x1b")
-YAML = """*a|&a |*similar|&similar |!!python/object:os.system |!!str |! |!<tag:x> |<<: *a\n|<<: {}\n|%YAML 1.1\n|%YAML 9.9\n|---\n|\
-...\n|: |- |? |? [a]\n: |{a: |[[|}}|]]|\n\n|''|\"\"|'''|"\\x41"|"\\ud800"|"\\UFFFFFFFF"|# x\n|\n  |\n\t|\r\n|${|${X}|$${|\
-${X:-1}|${X:-|${1}"""
-VALUES = """
-null ~ true yes off 0 -1 012 0x1F 0b1 1e5 1.0e+400 1.5e3 1_000 .inf -.NaN 1:30 9223372036854775808 -0.0 2025-13-45 latest
-5GB 1GiB 30d 0d -1d 1y ndcg@0 ndcg@10 @ als nbarec/als /als als/ x/als item_cf use id with k data candidates rank evaluate
-variants slate.k filters. .. user.events now == in
-"""
+YAML = """*a|&a |*similar|&similar |!!python/object:os.system |!!str |! |!<tag:x> |<<: *a\n|<<: {}\n|%YAML 1.1\n
+|%YAML 9.9\n|---\n|...\n|: |- |? |? [a]\n: |{a: |[[|}}|]]|\n\n|''|\"\"|'''|"\\x41"|"\\ud800"|"\\UFFFFFFFF"|# x\n
+|\n  |\n\t|\r\n|${|${X}|$${|${X:-1}|${X:-|${1}"""
+VALUES = """null ~ true yes off 0 -1 012 0x1F 0b1 1e5 1.0e+400 1.5e3 1_000 .inf -.NaN 1:30 9223372036854775808 -0.0
+2025-13-45 latest 5GB 1GiB 30d 0d -1d 1y ndcg@0 ndcg@10 @ als nbarec/als /als als/ x/als item_cf use id with k data
+candidates rank evaluate variants slate.k filters. .. user.events now == in"""
 LETTERS = tuple("\ufeff\u0085\u2028\u200b\u202e\u00a0\u00e9\u0130\U0001f600\uffff\u0660\u212a")
 LARGE = [
     *(
@@ -137,9 +135,7 @@ MUTATIONS: list[Mutation] = [
     *(flip_bit, cut_out, cut_off, insert, replace_word, copy_word, nest_word),
     *(delete_line, double_line, indent_line, swap_lines),
 ]
-mutations = st.lists(
-    st.tuples(st.sampled_from(MUTATIONS), st.integers(0, 2**16 - 1), st.integers(0, 2**16 - 1)), min_size=2, max_size=6
-)
+mutations = st.lists(st.tuples(st.sampled_from(MUTATIONS), st.integers(0, 2**32 - 1)), min_size=2, max_size=6)
 
 
 def parts(text: str) -> Iterator[bytes]:
@@ -163,10 +159,10 @@ def bases(path: Path) -> list[bytes]:
     return list(parts(path.read_text("utf-8")))
 
 
-def mutated(text: bytes, changes: list[tuple[Mutation, int, int]]) -> Iterator[bytes]:
+def mutated(text: bytes, changes: list[tuple[Mutation, int]]) -> Iterator[bytes]:
     """The text after the first mutation, after the second, and so on."""
-    for mutation, at, number in changes:
-        text = mutation(text, at, number)[:LARGEST] or b"\n"
+    for mutation, numbers in changes:
+        text = mutation(text, *divmod(numbers, 2**16))[:LARGEST] or b"\n"
         yield text
 
 
@@ -208,7 +204,7 @@ def test_a_damaged_config_is_read_or_refused_with_its_place(config: Path, tmp_pa
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(bases(config)), mutations)
-    def read(text: bytes, changes: list[tuple[Mutation, int, int]]) -> None:
+    def read(text: bytes, changes: list[tuple[Mutation, int]]) -> None:
         for damaged in mutated(text, changes):
             path.write_bytes(damaged)
             found, taken = seconds(path)
@@ -249,18 +245,17 @@ HEAD = "nbarec: 1\ndata: {use: music_world}\ncandidates: [{use: als}]\n"
 @pytest.mark.parametrize(
     "text",
     [
-        f"{HEAD}seed: {'a' * 1_000_000}",
-        HEAD.replace("{use: als}", "{use: odd}," * 12_000),
+        HEAD.replace("{use: als}", "{use: odd}," * 4_000),
         f"a: &a [{'1,' * 99}]\nb: &b [{'*a,' * 99}]\nc: [{'*b,' * 99}]\n{HEAD}",
         "[" * 1_000_000,
     ],
-    ids=["long word", "many stages", "many aliases", "deep"],
+    ids=["many stages", "many aliases", "deep"],
 )
 def test_the_largest_texts_take_little_memory_too(text: str, tmp_path: Path) -> None:
-    """Up to the limits of size, depth and values; these take longer than a config that a person writes."""
+    """A third of the values that a config may have, all that its aliases may stand for, and all its bytes."""
     path = tmp_path / "large.yaml"
     path.write_text(text)
-    assert memory(path) < BYTES
+    assert memory(path) < BYTES / 3
 
 
 LONG = "a" * 1_000

@@ -205,6 +205,7 @@ def test_a_stage_that_a_variant_leaves_as_it_is_is_not_fitted_again() -> None:
             "variant 'odd': popularity has no parameter 'cout'; did you mean 'count'",
         ),
         ("{filters.popular.k: 3}", "variant 'odd': "),
+        ("{slate.k: '3'}", "variant 'odd': config.slate: k must be a whole number, not '3'"),
     ],
 )
 def test_a_wrong_variant_is_told_before_any_data_are_read(variant: str, said: str) -> None:

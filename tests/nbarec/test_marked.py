@@ -217,6 +217,17 @@ def test_aliases_count_towards_the_depth() -> None:
     assert "deeper than 32" in message_of(text)
 
 
+def test_aliases_count_by_all_that_they_hold() -> None:
+    head = "a: &a {b: [1, 2], c: {d: 3}}\n"  # nine values, the three keys inside among them
+    fits = (MAX_NODES - 1 - 1 - 9 - 1 - 1) // 9
+    assert to_plain(read_text(f"{head}e: [{'*a, ' * fits}]", "f.yaml"))["e"][-1] == {"b": [1, 2], "c": {"d": 3}}
+    assert "values" in message_of(f"{head}e: [{'*a, ' * (fits + 1)}]")
+
+
+def test_an_anchor_may_be_set_again() -> None:
+    assert to_plain(read_text("a: &x [1]\nb: &x [*x, [*x]]\nc: *x", "f.yaml"))["c"] == [[1], [[1]]]
+
+
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
 def test_depth_is_limited(opening: str) -> None:
     assert "deeper than 32" in message_of("a:\n " + opening * 5000)

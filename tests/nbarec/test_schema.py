@@ -91,9 +91,9 @@ def test_the_first_line_of_a_config_leads_editors_to_the_schema(path: Path) -> N
 
 def test_the_configs_of_the_docs_are_valid(validator: Draft202012Validator) -> None:
     shown = [text for page in (ROOT / "docs").rglob("*.md") for text in FENCED.findall(page.read_text("utf-8"))]
-    assert shown
-    for text in shown:
-        assert [error.message for error in validator.iter_errors(as_editors_read(text))] == []
+    valid = [validator.is_valid(as_editors_read(text)) for text in shown]
+    assert any(valid)
+    assert valid == [takes(text) for text in shown]  # some use a component that the page is about to write
 
 
 def test_every_parameter_of_every_component_is_there_with_its_docs(validator: Draft202012Validator) -> None:
