@@ -19,8 +19,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NBAREC = "from nbarec.cli import main; main()"
-HIDDEN = ("NBAREC_DISABLE_PLUGINS", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")
-"""What is set for this process, and is not for those that it starts."""
+HIDDEN = ("NBAREC_DISABLE_PLUGINS", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER")
+"""What is set for this process, and is not for those that it starts: under CI pytest prints more."""
 
 
 class Environment:

@@ -136,7 +136,8 @@ def arguments_of(command: str, folder: Path) -> Iterator[list[str]]:
 def run(folder: Path, *arguments: str) -> tuple[int, list[str]]:
     """Exit code and output of a Python that finds what this one finds, and what was installed for the folder."""
     paths = [str(folder / INSTALLED), *filter(None, sys.path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER")}
+    environment = {**inherited, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
