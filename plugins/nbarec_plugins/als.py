@@ -80,6 +80,9 @@ class Als(CandidateGenerator[AlsState]):
 
     The score is mean + b_u + b_i + x_u . y_i, an estimate of the rating; pairs of weight 0 are ratings of 0.
 
+    The defaults suit some thousand items of which most users have dozens. A wide catalogue of which each user knows
+    little wants less regularization and a smaller `unobserved`, such as 0.003 and 0.03 with `scaling: 1`.
+
     Each sweep solves for all users, then for all items, by a few steps of conjugate gradients from the last sweep's
     vectors. No user is stored: the history of the request is solved exactly for the item vectors, so a new user is
     served like any. A history without a pair of positive weight (explicit: without any pair) of an item that has a
