@@ -58,6 +58,10 @@ def newest_sessions(events: Events, number: Ints64) -> Ints64:
     return newest
 
 
+PAIRS_IN_BLOCK = 1 << 20
+"""About how many pairs of events are joined at a time: 8 MB an array."""
+
+
 @dataclass(frozen=True)
 class Links:
     """What leads from items to items: `left` (items x ways) @ `right` (ways x items), `right` holding the weights."""
@@ -114,17 +118,36 @@ class Sessions:
         at most so many events away, with weight 1 / distance of where they stand closest."""
         if steps is None:
             return Links(self.incidence.transpose(), self.incidence)
-        first, second, weight = self._pairs(steps)
-        distinct, cell = self._cells
-        cells, item = np.append(cell[first], cell[second]), np.append(self.item[second], self.item[first])
-        ways = _joined(cells, item, np.append(weight, weight), (len(distinct), self.n_items), np.maximum)
-        return self._links(distinct % max(self.n_items, 1), ways)
+        ways = _stacked([part._closest(steps) for part in self._parts(steps)], self.n_items)
+        return self._links(self._cells[0] % max(self.n_items, 1), ways)
 
     def followed(self, steps: int) -> Links:
         """From each item to those that follow it in a session within `steps` events, with weight 1 / distance, as often
         as they do."""
+        ways = _stacked([part._every(steps) for part in self._parts(steps)], self.n_items)
+        return self._links(self.item, ways)
+
+    def _parts(self, steps: int) -> Iterator[Sessions]:
+        """The same, some whole sessions at a time, so that pairs of events are few: what bounds the memory."""
+        ends = np.cumsum(np.bincount(self.session))
+        first = 0
+        while first < len(self.item):  # a step a block of sessions
+            wanted = int(np.searchsorted(ends, first + max(PAIRS_IN_BLOCK // steps, 1)))
+            last = int(ends[min(wanted, len(ends) - 1)])
+            yield Sessions(self.item[first:last], self.session[first:last] - self.session[first], self.n_items)
+            first = last
+
+    def _closest(self, steps: int) -> SparseRows:
+        """From each cell to the items around it, by 1 / distance of where they stand closest: (cells x items)."""
         first, second, weight = self._pairs(steps)
-        return self._links(self.item, _joined(first, self.item[second], weight, (len(self.item), self.n_items), np.add))
+        distinct, cell = self._cells
+        cells, item = np.append(cell[first], cell[second]), np.append(self.item[second], self.item[first])
+        return _joined(cells, item, np.append(weight, weight), (len(distinct), self.n_items), np.maximum)
+
+    def _every(self, steps: int) -> SparseRows:
+        """From each event to the items behind it, by 1 / distance, as often as they stand there: (events x items)."""
+        first, second, weight = self._pairs(steps)
+        return _joined(first, self.item[second], weight, (len(self.item), self.n_items), np.add)
 
     def _links(self, item: Ints64 | Ints32, ways: SparseRows) -> Links:
         """`item` int [ways]: where each way starts."""
@@ -143,6 +166,14 @@ class Sessions:
             distances.append(np.full(len(firsts[-1]), distance))
         first, distance_of = np.concatenate(firsts), np.concatenate(distances)
         return first, first + distance_of, 1.0 / distance_of
+
+
+def _stacked(parts: list[SparseRows], columns: int) -> SparseRows:
+    """The rows of all parts, one after the other."""
+    counts = [np.empty(0, np.int64), *(part.counts for part in parts)]
+    column = [np.empty(0, np.int32), *(part.column for part in parts)]
+    value = [np.empty(0), *(part.value for part in parts)]
+    return SparseRows(row_pointers(np.concatenate(counts)), np.concatenate(column), np.concatenate(value), columns)
 
 
 def _joined(row: Ints64, column: Ints32, value: Floats64, shape: tuple[int, int], join: np.ufunc) -> SparseRows:

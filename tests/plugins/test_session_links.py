@@ -22,6 +22,7 @@ from nbarec.sparse import Csr
 from nbarec.states import flatten, unflatten
 from nbarec.tables import CategoryColumn, Table
 from nbarec.testing.worlds import request_for
+from nbarec_plugins import session_links
 from nbarec_plugins.session import Session, SessionState
 
 RNG = np.random.default_rng(0)
@@ -226,3 +227,15 @@ def test_an_update_is_a_refit_and_a_saved_state_is_the_state(
     loaded = unflatten(SessionState, arrays, tree)
     assert loaded.neighbours.columns == items
     assert not any(array.flags.writeable for array in arrays.values())
+
+
+@pytest.mark.parametrize("mode", ["cooccurrence", "markov"])
+@given(world=worlds(), pairs=st.sampled_from([1, 7, 40]))
+@settings(max_examples=25, deadline=None)
+def test_blocks_of_sessions_change_no_bit(mode: Any, world: tuple[list[Play], int, int], pairs: int) -> None:
+    model, data = Session(mode=mode, steps=3), dataset(*world)
+    whole, _ = flatten(model.fit(data, RNG))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_links, "PAIRS_IN_BLOCK", pairs)
+        blocks, _ = flatten(model.fit(data, RNG))
+    assert all(np.array_equal(blocks[name], whole[name]) for name in whole)
