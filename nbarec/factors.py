@@ -10,11 +10,11 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Floats64, Ints64, frozen
 from nbarec.components import ItemVectors, UserVectors
-from nbarec.contracts import check_vectors, guarded
+from nbarec.contracts import guarded
 from nbarec.errors import ConfigError, ContractError, DataError
 from nbarec.ids import TextOrNumber
 from nbarec.model import Model
-from nbarec.serving import known_part, stage_request
+from nbarec.serving import item_vectors, known_part, stage_request
 from nbarec.stages import GeneratorStage
 from nbarec.traits import Trait, Traits, label_of
 from nbarec.varimax import varimax
@@ -72,10 +72,7 @@ class Factors:
         fitted = model.fitted[stage.id]
         if fitted.failed:
             raise ConfigError(f"{stage.who} has no latent factors: it {fitted.failed}")
-        component: Any = stage.component
-        with guarded(stage.who):
-            vectors = component.item_vectors(fitted.state)
-        check_vectors(stage.who, vectors, fitted.n_items)
+        vectors = item_vectors(stage, fitted)
         # Factors that can't be negative are parts as they are; others are only fixed up to a rotation.
         rotation = varimax(vectors) if (vectors < 0).any() else None
         loadings = _turned(vectors, rotation)
@@ -129,18 +126,20 @@ def poles_of(loadings: AnyArray, traits: Traits) -> Iterator[Pole]:
 
 
 def _stage_with_vectors(model: Model, stage_id: str | None) -> GeneratorStage:
-    generators = {stage.id: stage for stage in model.pipeline.stages.generators}
-    able = [name for name, stage in generators.items() if isinstance(stage.component, ItemVectors)]
-    if stage_id is not None and stage_id not in generators:
-        raise ConfigError(f"no generator of the model has the id {stage_id!r}; there are {', '.join(generators)}")
-    if stage_id is not None and stage_id not in able:
+    generators = model.pipeline.stages.generators
+    able = [stage.id for stage in generators if isinstance(stage.component, ItemVectors)]
+    if stage_id is not None:
+        stage = model.generator(stage_id)
+        if stage_id in able:
+            return stage
         others = f"those that have are {', '.join(able)}" if able else "no generator of this config has any"
         raise ConfigError(f"the generator {stage_id!r} has no latent factors (no item vectors); {others}")
-    if stage_id is None and not able:
+    if not able:
+        listed = ", ".join(stage.id for stage in generators)
         raise ConfigError(
-            f"no generator of the model has latent factors (they are {', '.join(generators)}); "
+            f"no generator of the model has latent factors (they are {listed}); "
             "fit a pipeline with als or nmf among its candidates"
         )
-    if stage_id is None and len(able) > 1:
+    if len(able) > 1:
         raise ConfigError(f"several generators have latent factors; choose one by --stage: {', '.join(able)}")
-    return generators[stage_id if stage_id is not None else able[0]]
+    return model.generator(able[0])

@@ -14,14 +14,14 @@ from nbarec.batch import Request, Slate
 from nbarec.components import NoState
 from nbarec.data import Dataset
 from nbarec.door import Asked, Context, Door
-from nbarec.errors import NbarecError
+from nbarec.errors import ConfigError, NbarecError
 from nbarec.executor import executor_of
 from nbarec.explain import Explainer
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.outcomes import UserReasons
 from nbarec.serving import Journey, vectors_of
 from nbarec.slates import own_list, serve
-from nbarec.stages import AnyStage, Fitted
+from nbarec.stages import AnyStage, Fitted, GeneratorStage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +164,13 @@ class Model:
         columns = len(stages.generators) + len(stages.features) + len(stages.rankers)
         bytes_a_user = max(8 * len(self.data.items), width * (16 + 8 * columns), 1)
         return int(np.clip(self.pipeline.config.engine.memory // BATCH_SHARE // bytes_a_user, 1, MOST_USERS))
+
+    def generator(self, stage: str) -> GeneratorStage:
+        """The generator of that id. Raises ConfigError where there is none."""
+        generators = {one.id: one for one in self.pipeline.stages.generators}
+        if stage not in generators:
+            raise ConfigError(f"no generator of the model has the id {stage!r}; there are {', '.join(generators)}")
+        return generators[stage]
 
     def fitted_alike(self, stage: AnyStage) -> Fitted | None:
         """What the stage of that id learnt here, if it has the same component, parameters and history; else None."""

@@ -63,11 +63,9 @@ class Journey:
 
     def whole_way(self) -> Pool:
         """Every step up to the post-filters: what is left, in order."""
-        pool = self.filtered(self.ranked(self.pool()))
-        if self.held is None:
-            return pool
-        pool = pool.take(np.lexsort((np.arange(len(pool)), self._places_held(pool), pool.row)))
-        self._note("order", "", pool)
+        pool = self._held_first(self.filtered(self.ranked(self.pool())))
+        if self.held is not None:
+            self._note("order", "", pool)
         return pool
 
     def generated(self) -> dict[str, Candidates]:
@@ -138,21 +136,19 @@ class Journey:
                 self._note("cut", stage.id, pool)
             if stage.id == until:
                 break
-        order = best_first_order(pool)
-        if self.held is not None:  # so that filters that keep the first of a kind keep those
-            order = order[np.lexsort((np.arange(len(pool)), self._places_held(pool)[order], pool.row[order]))]
-        pool = pool.take(order)
+        pool = self._held_first(pool.take(best_first_order(pool)))  # so that filters that keep the first keep those
         self._note("order", "", pool)
         return pool
 
-    def _places_held(self, pool: Pool) -> Ints64:
-        """The place that each entry of the pool has already, behind all of them where it has none: int64 [N]."""
-        held = np.full((len(self.request), 0), -1, np.int32) if self.held is None else self.held
-        places = np.full(len(pool), held.shape[1])
-        row, place = np.nonzero(held >= 0)
-        at = pool.find(row, held[row, place])
+    def _held_first(self, pool: Pool) -> Pool:
+        """The same entries in their order, but in each row those that it was given before in front, in their places."""
+        if self.held is None:
+            return pool
+        places = np.full(len(pool), self.held.shape[1])
+        row, place = np.nonzero(self.held >= 0)
+        at = pool.find(row, self.held[row, place])
         places[at[at >= 0]] = place[at >= 0]
-        return places
+        return pool.take(np.lexsort((np.arange(len(pool)), places, pool.row)))
 
     def filtered(self, pool: Pool) -> Pool:
         """What the post-filters leave, in their order."""
@@ -236,14 +232,21 @@ def known_part(request: Request, n_items: int) -> Request:
     return replace(request, history=history, excluded=excluded, catalog=request.catalog.take(np.arange(n_items)))
 
 
+def item_vectors(stage: GeneratorStage, fitted: Fitted) -> Floats32:
+    """What a fitted generator's `ItemVectors` gives, checked: float32 [items it knows, d]."""
+    component: Any = stage.component
+    with guarded(stage.who):
+        vectors: Floats32 = component.item_vectors(fitted.state)
+    check_vectors(stage.who, vectors, fitted.n_items)
+    return vectors
+
+
 def vectors_of(stage: GeneratorStage, fitted: Fitted, n_items: int) -> Floats32:
     """One generator's item vectors, with zeros for the items that came after its time, and for all if it could not be
     fitted: float32 [items, d]."""
     if fitted.failed:
         return frozen(np.zeros((n_items, 1), np.float32))
-    with guarded(stage.who):
-        vectors = stage.component.item_vectors(fitted.state)  # type: ignore[attr-defined]
-    check_vectors(stage.who, vectors, fitted.n_items)
+    vectors = item_vectors(stage, fitted)
     newer = n_items - len(vectors)
     return frozen(np.pad(vectors, ((0, newer), (0, 0)))) if newer else frozen(vectors)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nbarec.components import ItemVectors
-from nbarec.contracts import check_vectors, guarded
 from nbarec.errors import ConfigError, DataError
 from nbarec.ids import TextOrNumber
 from nbarec.kernels import best_first
 from nbarec.model import Model
+from nbarec.serving import item_vectors
 from nbarec.stages import GeneratorStage
 
 
@@ -49,21 +48,14 @@ def similar_items(model: Model, item: TextOrNumber, k: int, stage_id: str | None
 
 
 def _chosen(model: Model, stage_id: str | None) -> GeneratorStage:
-    generators = {stage.id: stage for stage in model.pipeline.stages.generators}
     if stage_id is not None:
-        if stage_id not in generators:
-            raise ConfigError(f"no generator of the model has the id {stage_id!r}; there are {', '.join(generators)}")
-        return generators[stage_id]
-    able = [stage for stage in generators.values() if isinstance(stage.component, ItemVectors)]
-    return [*able, *generators.values()][0]
+        return model.generator(stage_id)
+    generators = model.pipeline.stages.generators
+    return next((stage for stage in generators if isinstance(stage.component, ItemVectors)), generators[0])
 
 
 def _by_vectors(model: Model, stage: GeneratorStage, position: int, k: int) -> Similar:
-    fitted, component = model.fitted[stage.id], stage.component
-    vectors: Any
-    with guarded(stage.who):
-        vectors = component.item_vectors(fitted.state)  # type: ignore[attr-defined]
-    check_vectors(stage.who, vectors, fitted.n_items)
+    vectors = item_vectors(stage, model.fitted[stage.id])
     measure = "cosine of the item vectors"
     if position >= len(vectors) or not vectors[position].any():
         return Similar(stage.id, f"{measure}; nothing is known of this item", [], [])

@@ -50,28 +50,21 @@ def _pairs(_context: click.Context, parameter: click.Parameter, values: Sequence
     return pairs
 
 
+def _pairs_option(name: str, into: str, metavar: str, told: str) -> Callable[[F], F]:
+    """An option of pairs, which may be repeated, as a mapping of texts under the name `into`."""
+    return click.option(name, into, multiple=True, callback=_pairs, metavar=metavar, help=f"{told} May be repeated.")
+
+
 def set_option(command: F) -> F:
     """`--set path=value`, as a mapping `overrides`."""
-    return click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        callback=_pairs,
-        metavar="PATH=VALUE",
-        help="Override a key, such as candidates.similar.with.neighbors=50. May be repeated.",
-    )(command)
+    told = "Override a key, such as candidates.similar.with.neighbors=50."
+    return _pairs_option("--set", "overrides", "PATH=VALUE", told)(command)
 
 
 def with_option(command: F) -> F:
     """`--with key=value`, as a mapping `parameters` of YAML texts."""
-    return click.option(
-        "--with",
-        "parameters",
-        multiple=True,
-        callback=_pairs,
-        metavar="KEY=VALUE",
-        help="A parameter, written as under `with:`, such as by=artist. May be repeated.",
-    )(command)
+    told = "A parameter, written as under `with:`, such as by=artist."
+    return _pairs_option("--with", "parameters", "KEY=VALUE", told)(command)
 
 
 def context_option(command: F) -> F:
