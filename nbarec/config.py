@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from nbarec.moments import moment
 from nbarec.overrides import apply_overrides
 from nbarec.params import StageRef, build, param
 from nbarec.scalars import shown
+from nbarec.work import Work
 
 STAGE_ID = re.compile(r"[a-z][a-z0-9_]*")
 STAGE_SECTIONS = ("candidates", "features", "rank", "filters")
@@ -86,8 +88,13 @@ class Clock(str):
 class EngineConfig:
     """How much of the machine to use; no result depends on it."""
 
-    workers: int | None = param(None, ge=1, doc="Threads that serve batches side by side; all cores if left out.")
-    memory: Memory = param(Memory("2GiB"), ge=Memory("1MiB"), doc="Budget that sets how many users are served at once.")
+    workers: int | None = param(None, ge=1, doc="Threads that fit and serve side by side; all cores if left out.")
+    memory: Memory = param(Memory("2GiB"), ge=Memory("1MiB"), doc="Budget that sets how much is worked on at once.")
+
+    @property
+    def work(self) -> Work:
+        """The same for whoever works."""
+        return Work(self.workers or os.cpu_count() or 1, int(self.memory))
 
 
 @dataclass(frozen=True)

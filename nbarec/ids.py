@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,9 @@ class Ids:
     def __getitem__(self, span: slice) -> list[TextOrNumber]:
         """The ids of a span of positions: Ids can be given wherever a sequence of users is served in batches."""
         return self.take(np.arange(len(self))[span])
+
+    def __iter__(self) -> Iterator[TextOrNumber]:
+        return iter(self.all())
 
     def all(self) -> list[TextOrNumber]:
         """Every id, in order."""

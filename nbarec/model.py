@@ -22,6 +22,7 @@ from nbarec.outcomes import UserReasons
 from nbarec.serving import Journey, vectors_of
 from nbarec.slates import own_list, serve
 from nbarec.stages import AnyStage, Fitted, GeneratorStage
+from nbarec.work import working
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,21 +119,22 @@ class Model:
     ) -> Iterator[Slate]:
         size = self.batch_size()
         spans = (slice(at, at + size) for at in range(0, max(len(users), 1), size))
-        fallback = self.pipeline.config.slate.fallback
+        fallback, work = self.pipeline.config.slate.fallback, self.pipeline.config.engine.work
 
         def one(span: slice, _shared: object) -> tuple[Journey, Slate]:
-            batch = users[span]
-            journey = self._journey(self.door.request(batch, asked.rows(span)))
-            if stage is not None:
-                return journey, own_list(journey, batch, self.data.items, stage)
-            if not explain:
-                return journey, serve(journey, batch, self.data.items, fallback)
-            journey.seen = []
-            slate = serve(journey, batch, self.data.items, fallback)
-            return journey, replace(slate, explanations=Explainer(journey, self.data).of_slate(slate.item))
+            with working(replace(work, workers=1)):
+                batch = users[span]
+                journey = self._journey(self.door.request(batch, asked.rows(span)))
+                if stage is not None:
+                    return journey, own_list(journey, batch, self.data.items, stage)
+                if not explain:
+                    return journey, serve(journey, batch, self.data.items, fallback)
+                journey.seen = []
+                slate = serve(journey, batch, self.data.items, fallback)
+                return journey, replace(slate, explanations=Explainer(journey, self.data).of_slate(slate.item))
 
-        workers = 1 if len(users) <= size else self.pipeline.config.engine.workers
-        with executor_of("serial" if workers == 1 else "threads", workers) as executor:
+        alone = len(users) <= size or work.workers == 1
+        with executor_of("serial" if alone else "threads", work.workers) as executor:
             for journey, slate in executor.map_shards(one, spans):
                 if len(slate):  # `check` serves nobody, of which there is nothing to tell
                     self.pipeline.tell(
@@ -152,10 +154,11 @@ class Model:
         """Why one user gets the slate that `recommend` gives for the same arguments, and where every other item of the
         catalogue was left."""
         asked = self.door.asked(1, self._places(k, None), history, context, now)
-        journey = self._journey(self.door.request([user], asked))
-        journey.seen = []
-        slate = serve(journey, [user], self.data.items, self.pipeline.config.slate.fallback)
-        return UserReasons.of(journey, slate, self.data)
+        with working(self.pipeline.config.engine.work):
+            journey = self._journey(self.door.request([user], asked))
+            journey.seen = []
+            slate = serve(journey, [user], self.data.items, self.pipeline.config.slate.fallback)
+            return UserReasons.of(journey, slate, self.data)
 
     def batch_size(self) -> int:
         """How many users are served at once: what `engine.memory` allows for the widest arrays of a batch."""
@@ -206,7 +209,8 @@ class Model:
         """
         from nbarec.updating import updated
 
-        return updated(self, new)
+        with working(self.pipeline.config.engine.work):
+            return updated(self, new)
 
     def _places(self, k: int | None, stage: str | None) -> int:
         stages = self.pipeline.stages

@@ -24,6 +24,7 @@ from nbarec.progress import track
 from nbarec.scopes import EventScope
 from nbarec.serving import holds
 from nbarec.stages import AnyStage, Binder, Fitted, Stages
+from nbarec.work import working
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Pipeline:
         weighted = self.weighted(self.load() if data is None else data)
         fitted: dict[str, Fitted] = {}
         stages = self.stages.all()
-        with track("fitting", len(stages)) as advance:
+        with track("fitting", len(stages)) as advance, working(self.config.engine.work):
             # A step a stage: each is told of when it is done.
             for stage in stages:
                 fitted[stage.id] = (like and like.fitted_alike(stage)) or self._fitted(stage, weighted)

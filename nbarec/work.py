@@ -1,0 +1,83 @@
+"""Work: how many workers and how much memory long work may use. Whoever runs the engine says so, and kernels ask here.
+
+>>> with working(Work(workers=2)):
+...     list(in_shards(lambda shard, shared: shard + int(shared["ones"].sum()), [1, 2, 3], {"ones": np.ones(2)}))
+[3, 4, 5]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from nbarec.blas import one_thread
+from nbarec.executor import Shared, executor_of
+
+X = TypeVar("X")
+R = TypeVar("R")
+
+MEMORY = 2 << 30
+"""Bytes: what `engine.memory` is where nobody says otherwise. Never read off the machine, whose free memory changes."""
+
+BLOCK_SHARE = 32
+"""A block of work may take this part of the memory: 64 MiB of 2 GiB. Several of that size are alive at a time."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """`workers` that work side by side, and the `memory` in bytes that blocks of work are cut to fit.
+
+    Neither changes a result: shards are fixed by the data, and every row of a result depends on that row alone.
+    """
+
+    workers: int = 1
+    memory: int = MEMORY
+
+    def block_bytes(self, wanted: int) -> int:
+        """Bytes for one block: what is `wanted`, as a rule what stays in the cache, or less where memory is short."""
+        return max(min(wanted, self.memory // BLOCK_SHARE), 1)
+
+
+ONE_WORKER = Work()
+
+_work: ContextVar[Work] = ContextVar("nbarec_work", default=ONE_WORKER)
+
+
+def current() -> Work:
+    """What work may use here: one worker and 2 GiB unless `working` says otherwise."""
+    return _work.get()
+
+
+@contextmanager
+def working(work: Work) -> Iterator[None]:
+    """Within this block work may use this much, and BLAS has one thread: the workers are the only parallel work."""
+    token = _work.set(work)
+    try:
+        with one_thread():
+            yield
+    finally:
+        _work.reset(token)
+
+
+def in_shards(function: Callable[[X, Shared], R], shards: Iterable[X], shared: Shared | None = None) -> Iterator[R]:
+    """`function(shard, shared)` of every shard, in the order of shards, by as many threads as there are workers.
+
+    What `Executor.map_shards` says holds here too. A shard that itself asks for shards does them one by one: its
+    workers are busy. NumPy lets go of Python's lock in sort, take, bincount, partition, matvec, einsum and products,
+    and holds it in `ufunc.at` and in indexing with arrays: a shard of the latter gains nothing from threads.
+    """
+    work = current()
+
+    def alone(shard: X, shared: Shared) -> R:
+        _work.set(replace(work, workers=1))
+        return function(shard, shared)
+
+    if work.workers == 1:
+        with executor_of("serial") as executor:
+            yield from executor.map_shards(function, shards, shared)
+        return
+    with executor_of("threads", work.workers) as executor:
+        yield from executor.map_shards(alone, shards, shared)
