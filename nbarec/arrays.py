@@ -38,6 +38,23 @@ def concat_ranges(starts: AnyArray, counts: AnyArray) -> Ints64:
     return np.repeat(np.asarray(starts, np.int64) - before, counts) + np.arange(total)
 
 
+def stable_order(key: AnyArray, bits: int) -> Ints64:
+    """Positions that sort `key` int [N], 0 <= key < 2^bits, equal ones in the order in which they stand: int64 [N].
+
+    What `argsort(kind="stable")` gives. Where both fit, key and position are sorted as one number, which takes an
+    eighth of the time: NumPy sorts whole numbers by vector instructions, and moves no second array along.
+    """
+    position_bits = len(key).bit_length()
+    if bits + position_bits > 63:
+        return np.argsort(key, kind="stable")
+    packed = np.asarray(key).astype(np.int64)
+    packed <<= position_bits
+    packed |= np.arange(len(key))
+    packed.sort()
+    packed &= (1 << position_bits) - 1
+    return packed
+
+
 def row_pointers(counts: AnyArray) -> Ints64:
     """Row pointers of consecutive rows with these lengths: int64 [rows + 1]."""
     return np.append(0, np.cumsum(counts)).astype(np.int64)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, frozen, row_pointers
+from nbarec.arrays import Floats64, Ints64, frozen, row_pointers, stable_order
 from nbarec.errors import DataError
 from nbarec.events import Combine, Events
 from nbarec.ids import Ids, TextOrNumber
@@ -139,17 +139,18 @@ class EventColumns:
 
         Raises DataError where there are more kinds than int16 can number.
         """
-        by_time = np.argsort(self.time, kind="stable")
-        order = by_time[np.argsort(self.user[by_time], kind="stable")]
+        since = self.time - self.time.min(initial=0)
+        by_time = stable_order(since, int(since.max(initial=0)).bit_length())
+        order = by_time.take(stable_order(self.user.take(by_time), n_users.bit_length()))
         indptr = row_pointers(np.bincount(self.user, minlength=n_users))
         kinds, codes = self._kinds()
         return Events(
             indptr=frozen(indptr),
-            item=frozen(self.item[order].astype(np.int32)),
-            weight=frozen(self.weight[order].astype(np.float32)),
-            value=frozen(self.value[order].astype(np.float32)),
-            time=frozen(self.time[order].astype(np.int64)),
-            kind=frozen(codes[order].astype(np.int16)),
+            item=frozen(self.item.astype(np.int32).take(order)),
+            weight=frozen(self.weight.astype(np.float32).take(order)),
+            value=frozen(self.value.astype(np.float32).take(order)),
+            time=frozen(self.time.astype(np.int64).take(order)),
+            kind=frozen(codes.astype(np.int16).take(order)),
             kinds=kinds,
             columns={name: column.take(order) for name, column in (self.columns or {}).items()},
             n_items=n_items,
@@ -195,9 +196,10 @@ def _positions(what: str, ids: Sequence[Any] | np.ndarray) -> tuple[Ids, Ints64]
     if array.dtype.kind not in "iuUO" or array.ndim != 1:
         shaped = "" if array.ndim == 1 else f" of shape {array.shape}"
         raise DataError(f"{what} ids must be one column of whole numbers or text, not {array.dtype}{shaped}")
+    if array.dtype.kind in "iu":
+        return Ids.of_whole_numbers(array)
     listed = array.tolist()
-    if array.dtype.kind in "UO":
-        _check_ids(what, listed)
+    _check_ids(what, listed)
     unique = list(set(listed))
     found = Ids.sorted_of(unique)
     position = dict(zip(unique, found.index(unique).tolist(), strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbarec.arrays import Floats32, Floats64, Ints16, Ints32, Ints64, concat_ranges, frozen, row_pointers, rows_of
 from nbarec.params import check_params, param
-from nbarec.sparse import Csr
+from nbarec.sparse import Csr, SortedPairs
 from nbarec.tables import Column
 
 
@@ -118,33 +118,23 @@ class Events:
     @cached_property
     def _pairs(self) -> tuple[Csr, Floats64 | None]:
         """The matrix, and its weights in float64 where float32 does not hold them."""
-        key = self.row * self.n_items + self.item
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.empty(0, np.int64)
-        weights = _combined(self.weight[order].astype(np.float64), starts, self.combine)
-        pair = key[starts]
-        indptr = row_pointers(np.bincount(pair // max(self.n_items, 1), minlength=self.rows))
-        items = (pair % max(self.n_items, 1)).astype(np.int32)
-        rounded = frozen(weights.astype(np.float32))
-        matrix = Csr(frozen(indptr), frozen(items), rounded, (self.rows, self.n_items))
-        return matrix, None if (rounded == weights).all() else frozen(weights)
+        pairs = SortedPairs.of(self.row, self.item, (self.rows, self.n_items), in_order=True)
+        weights = _combined(self.weight.astype(np.float64), pairs, self.combine)
+        rounded = weights.astype(np.float32)
+        return pairs.matrix(rounded), None if (rounded == weights).all() else frozen(weights)
 
 
-def _combined(weights: np.ndarray, starts: np.ndarray, combine: Combine) -> Floats64:
-    """One value a run that begins at `starts`, of weights in the order of time within a run."""
-    if not len(starts):
-        return np.empty(0)
-    ends = np.append(starts[1:], len(weights))
+def _combined(weights: Floats64, pairs: SortedPairs, combine: Combine) -> Floats64:
+    """One value a pair, of weights float64 [events] in the order of time."""
     match combine.by:
         case "sum":
-            values = np.add.reduceat(weights, starts)
+            values = pairs.sums(weights)
         case "mean":
-            values = np.add.reduceat(weights, starts) / (ends - starts)
+            values = pairs.sums(weights) / pairs.counts()
         case "max":
-            values = np.maximum.reduceat(weights, starts)
+            values = pairs.largest(weights)
         case "last":
-            values = weights[ends - 1]
+            values = pairs.last(weights)
     if combine.max is not None:
         values = np.clip(values, -combine.max, combine.max)
     return np.asarray(values, np.float64)

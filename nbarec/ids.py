@@ -13,6 +13,9 @@ from nbarec.errors import DataError
 
 TextOrNumber = str | int
 
+MOST_MARKS = 16
+"""Whole numbers whose range is at most so many times their count are told apart by marks instead of a sort."""
+
 
 @dataclass(frozen=True)
 class Ids:
@@ -48,6 +51,26 @@ class Ids:
         if numbers is None:
             return cls.of(sorted(set(map(str, listed))))
         return cls._of_numbers(np.unique(numbers), any(isinstance(value, str) for value in listed))
+
+    @classmethod
+    def of_whole_numbers(cls, values: AnyArray) -> tuple[Ids, Ints64]:
+        """The distinct ids of an array of whole numbers, by size, and where each value stands there: int64 [values].
+
+        Raises DataError where a number is beyond int64.
+        """
+        if values.dtype.kind == "u" and len(values) and int(values.max()) >= 2**63:
+            raise DataError(f"id {values.max()} is beyond what 64 bits with a sign hold; give such ids as text")
+        numbers = values.astype(np.int64, copy=False)
+        least, most = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+        if most - least >= MOST_MARKS * max(len(numbers), 1):
+            distinct, at = np.unique(numbers, return_inverse=True)
+            return cls._of_numbers(distinct, as_text=not len(distinct)), at
+        # Numbers that lie close are marked in a line of places, which takes no sort.
+        there = np.zeros(most - least + 1, bool)
+        there[numbers - least] = True
+        distinct = np.flatnonzero(there) + least
+        place = np.cumsum(there) - 1
+        return cls._of_numbers(distinct, as_text=not len(distinct)), place.take(numbers - least)
 
     @classmethod
     def _of_numbers(cls, numbers: Ints64, as_text: bool) -> Ids:

@@ -84,15 +84,18 @@ def save_model(model: Model, folder: str | Path) -> Path:
     return Path(folder)
 
 
-def load_model(folder: str | Path, *, verify: bool = True, overrides: Mapping[str, object] | None = None) -> Model:
-    """The model in `folder`, memory-mapped. `verify` checks the digest of every file; `overrides` are other values
-    for its `data` section, such as {"data.on_bad_row": "skip"}: how new events are to be read and weighed.
+def load_model(
+    folder: str | Path, *, verify: bool | None = None, overrides: Mapping[str, object] | None = None
+) -> Model:
+    """The model in `folder`, memory-mapped. `verify` checks the digest of every file, a second for each gigabyte; left
+    out, that is done the first time that a process loads a version. `overrides` are other values for its `data`
+    section, such as {"data.on_bad_row": "skip"}: how new events are to be read and weighed; or for `engine`.
 
     Raises StoreError where it is missing, damaged, or needs a plugin that is not installed, ConfigError for an
     override of anything that was learnt with.
     """
     for path in overrides or {}:
-        if not path.startswith("data."):
+        if not path.startswith(("data.", "engine.")):
             raise ConfigError(f"{path} can't be changed in a fitted model; fit again with --set {path}=...")
     stored = open_model(folder, verify=verify)
     records = recorded(stored.meta, folder)

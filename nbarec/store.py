@@ -49,6 +49,8 @@ LOCK = "LOCK"
 _DIGEST_LENGTH = 32
 _VERSION = re.compile(rf"[0-9a-f]{{{_DIGEST_LENGTH}}}-[0-9]{{1,9}}")
 _WORKING = re.compile(r"\.new-[0-9a-f]{16}")
+_verified: set[tuple[str, int, int]] = set()
+"""Versions whose digests this process has checked: folder, inode and time of the last change. They never change."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def save(folder: Path | str, parts: Mapping[str, object], meta: Mapping[str, obj
         ) from error
 
 
-def open_model(folder: Path | str, verify: bool = True) -> Stored:
+def open_model(folder: Path | str, verify: bool | None = True) -> Stored:
     """The model at `folder`, memory-mapped. Every file is checked by name, type, size and header before it is mapped,
-    and with `verify` by its SHA-256.
+    and with `verify` by its SHA-256; None checks that the first time that this process opens a version.
 
     Raises StoreError where there is no model, or where it is damaged.
     """
@@ -205,11 +207,17 @@ def _told(folder: Path, error: Exception) -> StoreError:
     return StoreError(f"the model at {folder} can't be read: {error}")
 
 
-def _opened(version: Path, verify: bool) -> Stored:
+def _opened(version: Path, verify: bool | None) -> Stored:
     manifest, files = read_manifest_of(version, _digest_of(version))
+    found = version.stat()
+    known = str(version.resolve()), found.st_ino, found.st_mtime_ns
+    if verify is None:
+        verify = known not in _verified
     arrays: dict[str, dict[str, AnyArray]] = {part: {} for part in manifest["parts"]}
     for file in files:
         arrays[file.part][file.array] = file.opened(version, verify)
+    if verify:
+        _verified.add(known)
     return Stored(version, manifest, arrays)
 
 

@@ -1,8 +1,8 @@
 """Work: how many workers and how much memory long work may use. Whoever runs the engine says so, and kernels ask here.
 
 >>> with working(Work(workers=2)):
-...     list(in_shards(lambda shard, shared: shard + int(shared["ones"].sum()), [1, 2, 3], {"ones": np.ones(2)}))
-[3, 4, 5]
+...     list(in_shards(lambda shard, shared: shard * shard, [1, 2, 3]))
+[1, 4, 9]
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbarec.arrays import concat_ranges, frozen, hash_texts, mix64, rank_in_row, row_pointers, rows_of
+from nbarec.arrays import concat_ranges, frozen, hash_texts, mix64, rank_in_row, row_pointers, rows_of, stable_order
 from nbarec.ids import encode_texts
 
 WORD = 2**64
@@ -76,3 +76,12 @@ def test_hashes_are_fnv_1a_mixed_whatever_stands_beside_them(texts: list[str]) -
 @given(st.lists(st.integers(0, WORD - 1), min_size=1, max_size=5))
 def test_mixing_is_the_finaliser_of_splitmix64(states: list[int]) -> None:
     assert mix64(np.array(states, np.uint64)).tolist() == [splitmix_finaliser(state) for state in states]
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(0, 20), max_size=40), st.integers(5, 70))
+def test_a_stable_order_is_that_of_a_stable_sort_whether_keys_and_positions_fit_one_number_or_not(
+    keys: list[int], bits: int
+) -> None:
+    expected = sorted(range(len(keys)), key=lambda at: keys[at])
+    assert stable_order(np.array(keys, np.int64), bits).tolist() == expected

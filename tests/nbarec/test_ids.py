@@ -156,3 +156,28 @@ def test_encoded_texts_are_cut_out_again(values: list[str]) -> None:
     assert (str(blob.dtype), str(offsets.dtype), len(offsets)) == ("uint8", "int64", len(values) + 1)
     pieces = [bytes(blob[offsets[i] : offsets[i + 1]]).decode() for i in range(len(values))]
     assert pieces == values
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.integers(-5, 30) | st.integers(-(2**63), 2**63 - 1), max_size=20),
+    st.sampled_from([0, 10**9]),
+)
+def test_whole_numbers_are_told_apart_as_one_by_one(values: list[int], far: int) -> None:
+    values = [min(value + far, 2**63 - 1) for value in values]
+    ids, at = Ids.of_whole_numbers(np.array(values, np.int64))
+    known = sorted(set(values))
+    assert ids.all() == known
+    assert at.tolist() == [known.index(value) for value in values]
+    same = Ids.sorted_of(values)
+    assert (ids.as_text, ids.index(values).tolist()) == (same.as_text, same.index(values).tolist())
+
+
+def test_unsigned_numbers_beyond_int64_are_refused() -> None:
+    assert Ids.of_whole_numbers(np.array([7, 3], np.uint64))[0].all() == [3, 7]
+    with pytest.raises(DataError, match="18446744073709551615 is beyond"):
+        Ids.of_whole_numbers(np.array([1, 2**64 - 1], np.uint64))
+
+
+def test_ids_can_be_listed() -> None:
+    assert list(Ids.of(["b", "a"])) == ["b", "a"]

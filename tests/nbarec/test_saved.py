@@ -86,6 +86,25 @@ def test_a_loaded_model_gives_the_slates_of_the_saved_one(music_model: Model, tm
     assert loaded.recommend(history=history).items == music_model.recommend(history=history).items
 
 
+def test_digests_are_checked_the_first_time_and_when_asked_for(music_model: Model, tmp_path: Path) -> None:
+    music_model.save(tmp_path / "model")
+    load_model(tmp_path / "model")
+    file = max((tmp_path / "model").glob("*/*.npy"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    load_model(tmp_path / "model")
+    with pytest.raises(StoreError, match="other contents than were written"):
+        load_model(tmp_path / "model", verify=True)
+
+
+def test_how_much_of_the_machine_is_used_can_be_changed_in_a_fitted_model(music_model: Model, tmp_path: Path) -> None:
+    music_model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model", overrides={"engine.workers": 3})
+    assert loaded.pipeline.config.engine.work.workers == 3
+    same_slates(loaded, music_model)
+
+
 def test_saving_again_replaces_the_model(music_model: Model, tmp_path: Path, plug: Plug) -> None:
     plug(Shuffled)
     Pipeline.from_text(TEXT).fit().save(tmp_path / "model")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbarec.sparse import Csr
+from nbarec.sparse import Csr, SortedPairs
 
 
 @dataclass(frozen=True)
@@ -131,3 +131,10 @@ def test_an_empty_matrix() -> None:
     check_form(matrix)
     assert (matrix.shape, matrix.nnz) == ((2, 3), 0)
     assert (matrix.to_dense() == np.zeros((2, 3))).all()
+
+
+def test_pairs_sorted_without_their_order_refuse_values() -> None:
+    pairs = SortedPairs.of(np.array([1, 0]), np.array([0, 0]), (2, 1), in_order=False)
+    assert pairs.counts().tolist() == [1, 1]
+    with pytest.raises(ValueError, match="in_order=True"):
+        pairs.sums(np.ones(2))

@@ -1,0 +1,111 @@
+"""Work: as many workers as are given, the same results for any number, and BLAS with one thread meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from threading import Barrier, current_thread
+
+import numpy as np
+import pytest
+
+from nbarec import blas
+from nbarec.blas import one_thread
+from nbarec.executor import Shared
+from nbarec.work import BLOCK_SHARE, MEMORY, Work, current, in_shards, working
+
+
+def square(shard: int, shared: Shared) -> int:
+    return shard * shard + int(shared["one"][0])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_shards_come_in_order_whatever_the_workers(workers: int) -> None:
+    with working(Work(workers)):
+        found = list(in_shards(square, range(10), {"one": np.ones(1)}))
+    assert found == [at * at + 1 for at in range(10)]
+
+
+def test_shards_run_side_by_side_in_other_threads() -> None:
+    meet = Barrier(2, timeout=10)
+
+    def name(shard: int, shared: Shared) -> str:
+        meet.wait()  # breaks unless two shards are at work at the same time
+        return current_thread().name
+
+    with working(Work(2)):
+        assert all(name.startswith("nbarec") for name in in_shards(name, range(4)))
+
+
+def test_a_shard_of_a_shard_is_done_by_the_same_worker() -> None:
+    def inner(shard: int, shared: Shared) -> str:
+        return current_thread().name
+
+    def outer(shard: int, shared: Shared) -> bool:
+        return set(in_shards(inner, range(3))) == {current_thread().name} and current().workers == 1
+
+    with working(Work(2)):
+        assert all(in_shards(outer, range(4)))
+        assert current().workers == 2
+
+
+def test_outside_there_is_one_worker_and_two_gibibytes() -> None:
+    assert current() == Work(1, MEMORY)
+    with working(Work(4, 64 << 20)):
+        assert current().block_bytes(1 << 30) == (64 << 20) // BLOCK_SHARE
+        assert current().block_bytes(1000) == 1000
+    assert current() == Work(1, MEMORY)
+
+
+def test_what_a_shard_raises_reaches_the_caller() -> None:
+    def fails(shard: int, shared: Shared) -> int:
+        raise ValueError(f"shard {shard}")
+
+    with working(Work(2)), pytest.raises(ValueError, match="shard 0"):
+        list(in_shards(fails, range(4)))
+    assert current().workers == 1
+
+
+def _threads() -> int:
+    threads = blas._threads()
+    if threads is None:
+        pytest.skip("NumPy's BLAS on this platform can't be asked for its threads")
+    return threads.get()
+
+
+def test_blas_has_one_thread_inside_and_as_many_as_before_outside() -> None:
+    before = _threads()
+    with working(Work(2)):
+        assert _threads() == 1
+        with one_thread():
+            assert _threads() == 1
+        assert _threads() == 1
+        assert list(in_shards(lambda shard, shared: _threads(), range(3))) == [1, 1, 1]
+    assert _threads() == before
+
+
+def test_a_users_own_number_of_threads_comes_back() -> None:
+    _threads()
+    asked = (
+        "from nbarec import blas\n"
+        "from nbarec.work import Work, working\n"
+        "own = blas._threads().get()\n"
+        "with working(Work(4)):\n"
+        "    inside = blas._threads().get()\n"
+        "print(own, inside, blas._threads().get())\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", asked],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == ["1", "1", "1"]
+
+
+def test_where_blas_cant_be_told_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "_threads", lambda: None)
+    with one_thread():
+        assert np.ones((3, 3)).sum() == 9
