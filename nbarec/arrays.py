@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 Ints16: TypeAlias = npt.NDArray[np.int16]
 Ints32: TypeAlias = npt.NDArray[np.int32]
 Ints64: TypeAlias = npt.NDArray[np.int64]
+Uints32: TypeAlias = npt.NDArray[np.uint32]
 Uints64: TypeAlias = npt.NDArray[np.uint64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Floats32: TypeAlias = npt.NDArray[np.float32]
@@ -21,6 +24,12 @@ A = TypeVar("A", bound=AnyArray)
 
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
+
+SIGN = -(2**31)
+"""The int32 whose highest bit alone is set: the sign of a float32."""
+
+SORTED_AT_ONCE = 1 << 15
+"""About how many int64 keys are best sorted at a time: 256 kB, which stay in the cache."""
 
 
 def frozen(array: A) -> A:
@@ -55,6 +64,34 @@ def stable_order(key: AnyArray, bits: int) -> Ints64:
     return packed
 
 
+def order_in_rows(row: Ints32 | Ints64, number: Ints32 | Ints64) -> Ints64:
+    """Positions that sort entries by `row` and in a row by `number`, both at least 0, ties as they stand: int64 [N]."""
+    bits = int(number.max(initial=0)).bit_length()
+    key = row.astype(np.int64)
+    key <<= bits
+    key |= number
+    return stable_order(key, bits + int(row.max(initial=0)).bit_length())
+
+
+def rising_bits(values: Floats32) -> Uints32:
+    """Whole numbers in the order of float32 values, so that values can be part of a packed key: uint32 [N].
+
+    Smaller where the value is smaller and equal where it is equal, 0.0 and -0.0 being the same; NaN comes last. The
+    bits of a float are a sign and a magnitude: as a whole number, positive values have the order of their bits, and
+    negative ones the reverse (Herf 2001, "Radix tricks"). So the former get their highest bit set, the latter all
+    bits turned.
+    """
+    bits = (values + np.float32(0)).view(np.int32)  # -0.0 and 0.0 add up to 0.0
+    turned = bits >> 31
+    turned |= np.int32(SIGN)
+    turned ^= bits
+    rising = turned.view(np.uint32)
+    missing = np.isnan(values)
+    if missing.any():
+        rising[missing] = np.iinfo(np.uint32).max
+    return rising
+
+
 def row_pointers(counts: AnyArray) -> Ints64:
     """Row pointers of consecutive rows with these lengths: int64 [rows + 1]."""
     return np.append(0, np.cumsum(counts)).astype(np.int64)
@@ -63,6 +100,20 @@ def row_pointers(counts: AnyArray) -> Ints64:
 def rows_of(indptr: AnyArray) -> Ints64:
     """The row of every entry: int64 [indptr[-1]]."""
     return np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+
+
+def row_starts(row: Ints32 | Ints64, rows: int) -> Ints64:
+    """Row pointers of entries that stand row by row: int64 [rows + 1], from the ascending `row` int [N]."""
+    return np.searchsorted(row, np.arange(rows + 1, dtype=row.dtype))
+
+
+def row_blocks(indptr: Ints64, size: int) -> Iterator[tuple[int, int]]:
+    """Consecutive blocks of rows, as first and last + 1, with about `size` entries each; a longer row is one block.
+
+    Work that goes over them has arrays that stay in the cache, and needs no more memory for more rows.
+    """
+    starts = np.searchsorted(indptr, np.arange(0, int(indptr[-1]), size))
+    return pairwise(dict.fromkeys([*starts.tolist(), len(indptr) - 1]))
 
 
 def rank_in_row(indptr: AnyArray) -> Ints64:
@@ -79,9 +130,9 @@ def hash_texts(blob: Bytes, offsets: Ints64) -> Uints64:
     order = np.argsort(-lengths, kind="stable")
     starts, lengths = offsets[:-1][order], lengths[order]
     state = np.full(len(lengths), FNV_OFFSET)
+    longest = int(lengths[0]) if len(lengths) else 0
     # One step a byte position over the texts that reach it: as many steps as the longest text has bytes.
-    for position in range(int(lengths[0]) if len(lengths) else 0):
-        reaching = int(np.searchsorted(-lengths, -position))
+    for position, reaching in enumerate(np.searchsorted(-lengths, -np.arange(longest)).tolist()):
         letters = blob[starts[:reaching] + position].astype(np.uint64)
         state[:reaching] = (state[:reaching] ^ letters) * FNV_PRIME
     hashed = np.empty_like(state)

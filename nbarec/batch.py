@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Bools, Floats32, Ints32, Ints64, Uints64, frozen, rank_in_row, row_pointers, rows_of
+from nbarec.arrays import AnyArray, Bools, Floats32, Ints32, Ints64, Uints64, frozen, row_starts, rows_of, stable_order
+from nbarec.columns import Columns
 from nbarec.events import Events
 from nbarec.ids import Ids, TextOrNumber
 from nbarec.sparse import Csr
@@ -46,6 +48,11 @@ class Request:
         """How many items the catalogue has."""
         return self.catalog.rows
 
+    @cached_property
+    def excluded_pairs(self) -> Ints64:
+        """row * n_items + item of everything that is excluded, ascending: int64."""
+        return frozen(self.excluded.row_of * self.n_items + self.excluded.indices)
+
     def take(self, rows: np.ndarray) -> Request:
         """The request of these rows alone."""
         return replace(
@@ -72,6 +79,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.item)
 
+    @cached_property
+    def row(self) -> Ints64:
+        """The row of every candidate: int64 [N]."""
+        return frozen(rows_of(self.indptr))
+
     @classmethod
     def empty(cls, rows: int) -> Candidates:
         """Nothing for anybody."""
@@ -82,18 +94,17 @@ class Candidates:
 class Pool:
     """The union of all proposals, each with its provenance; within a row by item position.
 
-    `indptr` int64 [B + 1], `row` int32 [N], `item` int32 [N], `scores` float32 [N, S] (NaN: not proposed),
-    `ranks` int32 [N, S] (from 1; 0: not proposed), `sources` the S generators' ids, `features` name -> [N],
-    `score` float32 [N]: the latest ranker's. `vectors` generator id -> float32 [items, d]: the item vectors that
-    stages of this pipeline ask for (zeros where the generator knows nothing of an item).
+    `indptr` int64 [B + 1], `row` int32 [N], `item` int32 [N], `sources` the S generators' ids, `proposals` what each
+    of them said: `scores` and `ranks`, `features` name -> [N], `score` float32 [N]: the latest ranker's. `vectors`
+    generator id -> float32 [items, d]: the item vectors that stages of this pipeline ask for (zeros where the generator
+    knows nothing of an item).
     """
 
     indptr: Ints64
     row: Ints32
     item: Ints32
-    scores: Floats32
-    ranks: Ints32
     sources: tuple[str, ...]
+    proposals: Columns
     features: Mapping[str, AnyArray]
     score: Floats32
     vectors: Mapping[str, Floats32] = field(default_factory=dict)
@@ -106,25 +117,38 @@ class Pool:
         """How many rows (users) the pool has, empty ones included."""
         return len(self.indptr) - 1
 
-    def take(self, positions: np.ndarray) -> Pool:
-        """The entries at these positions, in this order; positions must be grouped by row."""
-        counts = np.bincount(self.row[positions], minlength=self.rows)
-        return replace(
-            self,
-            indptr=frozen(row_pointers(counts)),
-            row=frozen(self.row[positions]),
-            item=frozen(self.item[positions]),
-            scores=frozen(self.scores[positions]),
-            ranks=frozen(self.ranks[positions]),
-            features={name: frozen(values[positions]) for name, values in self.features.items()},
-            score=frozen(self.score[positions]),
+    @property
+    def scores(self) -> Floats32:
+        """Every generator's score of each entry: float32 [N, S], NaN where it does not propose the item."""
+        return self.proposals["scores"].T
+
+    @property
+    def ranks(self) -> Ints32:
+        """Every generator's rank of each entry, from 1: int32 [N, S], 0 where it does not propose the item."""
+        return self.proposals["ranks"].T
+
+    def take(self, positions: Ints64) -> Pool:
+        """The entries at these positions, in this order; positions must be grouped by row, in the order of rows."""
+        if len(positions) == len(self) and bool((positions[1:] > positions[:-1]).all()):
+            return self  # all entries as they stand, which is what most filters leave of most pools
+        row = self.row.take(positions)
+        same = len(row) == len(self) and np.array_equal(row, self.row)
+        return Pool(
+            indptr=self.indptr if same else frozen(row_starts(row, self.rows)),
+            row=self.row if same else frozen(row),
+            item=frozen(self.item.take(positions)),
+            sources=self.sources,
+            proposals=self.proposals.taken(positions),
+            features=_columns(self.features).taken(positions) if self.features else {},
+            score=frozen(self.score.take(positions)),
+            vectors=self.vectors,
         )
 
     def find(self, row: np.ndarray, item: np.ndarray) -> Ints64:
         """Where each pair of a row and an item stands, -1 where it does not: int64 [M]."""
         width = int(max(self.item.max(initial=0), item.max(initial=0))) + 1
         key = self.row.astype(np.int64) * width + self.item
-        order = np.argsort(key, kind="stable")
+        order = stable_order(key, int(key.max(initial=0)).bit_length())
         wanted = np.asarray(row, np.int64) * width + item
         found = np.append(order, -1)[np.searchsorted(key, wanted, sorter=order)]
         return np.where((found >= 0) & (np.append(key, -1)[found] == wanted), found, -1)
@@ -134,36 +158,8 @@ class Pool:
         return replace(self, score=score, features={**self.features, stage: score})
 
 
-def merge(candidates: Mapping[str, Candidates], rows: int, n_items: int) -> Pool:
-    """The union of several generators' proposals: one entry a (row, item), every score and rank kept.
-
-    Until a ranker has spoken, an entry's score is the sum of its reciprocal ranks.
-    """
-    lists = list(candidates.values())
-    width = max(n_items, 1)
-    keys = [rows_of(c.indptr) * width + c.item for c in lists]
-    merged, at = np.unique(np.concatenate([*keys, np.empty(0, np.int64)]), return_inverse=True)
-    scores = np.full((len(merged), len(lists)), np.nan, np.float32)
-    ranks = np.zeros((len(merged), len(lists)), np.int32)
-    start = 0
-    for source, proposed in enumerate(lists):
-        here = at[start : start + len(proposed)]
-        scores[here, source] = proposed.score
-        ranks[here, source] = rank_in_row(proposed.indptr)
-        start += len(proposed)
-    row = (merged // width).astype(np.int32)
-    indptr = row_pointers(np.bincount(row, minlength=rows))
-    reciprocal = np.divide(1.0, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(axis=1)
-    return Pool(
-        indptr=frozen(indptr),
-        row=frozen(row),
-        item=frozen((merged % width).astype(np.int32)),
-        scores=frozen(scores),
-        ranks=frozen(ranks),
-        sources=tuple(candidates),
-        features={},
-        score=frozen(reciprocal.astype(np.float32)),
-    )
+def _columns(named: Mapping[str, AnyArray]) -> Columns:
+    return named if isinstance(named, Columns) else Columns(named)
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,16 @@ begins with it. Rows in messages count from 0 within the batch.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Ints64, rows_of
+from nbarec.arrays import AnyArray, Ints64
 from nbarec.batch import Candidates, Pool, Request
-from nbarec.errors import ConfigError, ContractError, Mark, NbarecError
+from nbarec.errors import ContractError, Mark, NbarecError
 from nbarec.evidence import Evidence
-
-_ENGINE = Path(__file__).parent
+from nbarec.failures import failure_of, put_in_front
 
 
 def check_candidates(who: str, candidates: object, request: Request, limit: int) -> None:
@@ -27,8 +23,9 @@ def check_candidates(who: str, candidates: object, request: Request, limit: int)
     found = check_candidate_arrays(who, candidates, len(request))
     check_limit(who, found, limit)
     check_in_catalogue(who, found, request.n_items)
-    check_once_a_row(who, found, request.n_items)
-    check_not_excluded(who, found, request)
+    pairs = _sorted_pairs(found, request.n_items)  # once for two checks: sorting is most of their work
+    _refuse_twins(who, pairs, request.n_items)
+    _refuse_excluded(who, found, pairs, request)
     check_finite(who, found)
     check_best_first(who, found)
 
@@ -47,85 +44,114 @@ def check_candidate_arrays(who: str, candidates: object, rows: int) -> Candidate
 
 def check_limit(who: str, candidates: Candidates, limit: int) -> None:
     """Refuse a row with more than `limit` candidates; raises ContractError."""
-    counts = np.diff(candidates.indptr)
-    long = np.flatnonzero(counts > limit)
-    if len(long):
-        row = long[0]
+    counts = candidates.indptr[1:] - candidates.indptr[:-1]
+    if counts.max(initial=0) > limit:
+        row = np.flatnonzero(counts > limit)[0]
         raise ContractError(f"{who}: row {row} has {counts[row]} candidates; at most {limit} were asked for")
 
 
 def check_in_catalogue(who: str, candidates: Candidates, items: int) -> None:
     """Refuse positions outside a catalogue of so many items; raises ContractError."""
     item = candidates.item
-    outside = np.flatnonzero((item < 0) | (item >= items))
-    if len(outside):
-        at, row = outside[0], rows_of(candidates.indptr)
+    if len(item) and (item.min() < 0 or item.max() >= items):
+        at = np.flatnonzero((item < 0) | (item >= items))[0]
         size = f"the catalogue has {items} items, at positions from 0"
-        raise ContractError(f"{who}: item has {item[at]} in row {row[at]}; {size}")
+        raise ContractError(f"{who}: item has {item[at]} in row {candidates.row[at]}; {size}")
 
 
 def check_once_a_row(who: str, candidates: Candidates, items: int) -> None:
     """Refuse an item that stands twice in a row; raises ContractError."""
-    pairs = np.sort(rows_of(candidates.indptr) * items + candidates.item)
-    twice = np.flatnonzero(pairs[1:] == pairs[:-1])
-    if len(twice):
-        row, item = divmod(int(pairs[twice[0]]), items)
-        raise ContractError(f"{who}: item has {item} twice in row {row}; once is allowed")
+    _refuse_twins(who, _sorted_pairs(candidates, items), items)
 
 
 def check_not_excluded(who: str, candidates: Candidates, request: Request) -> None:
     """Refuse items that the request excludes; raises ContractError."""
-    row, item = rows_of(candidates.indptr), candidates.item
-    excluded = np.flatnonzero(request.excluded.contains(row, item))
-    if len(excluded):
-        at = excluded[0]
+    _refuse_excluded(who, candidates, _sorted_pairs(candidates, request.n_items), request)
+
+
+def _sorted_pairs(candidates: Candidates, items: int) -> Ints64:
+    """row * items + item of every candidate, ascending: int64 [N]."""
+    pairs = candidates.row * items
+    pairs += candidates.item
+    pairs.sort()
+    return pairs
+
+
+def _refuse_twins(who: str, pairs: Ints64, items: int) -> None:
+    same = pairs[1:] == pairs[:-1]
+    if same.any():
+        row, item = divmod(int(pairs[same.argmax()]), items)
+        raise ContractError(f"{who}: item has {item} twice in row {row}; once is allowed")
+
+
+def _refuse_excluded(who: str, candidates: Candidates, pairs: Ints64, request: Request) -> None:
+    """`pairs` int64 [N] as `_sorted_pairs` gives them: an item outside the catalogue looks like one of a later row."""
+    if not _meet(pairs, request.excluded_pairs):
+        return
+    row, item = candidates.row, candidates.item
+    excluded = request.excluded.contains(row, item)
+    if excluded.any():
+        at = excluded.argmax()
         raise ContractError(f"{who}: item has {item[at]} in row {row[at]}, which request.excluded forbids there")
+
+
+def _meet(first: Ints64, second: Ints64) -> bool:
+    """Whether two ascending arrays share a number: each of the shorter is looked up in the longer."""
+    few, many = (first, second) if len(first) < len(second) else (second, first)
+    return bool(len(few)) and bool((many.take(np.searchsorted(many, few), mode="clip") == few).any())
 
 
 def check_finite(who: str, candidates: Candidates) -> None:
     """Refuse scores that are not finite; raises ContractError."""
-    wrong = np.flatnonzero(~np.isfinite(candidates.score))
-    if len(wrong):
-        at, row = wrong[0], rows_of(candidates.indptr)
-        where = f"row {row[at]}, item {candidates.item[at]}"
-        raise ContractError(f"{who}: score is {candidates.score[at]} at {where}; every score must be finite")
+    _refuse_infinite(who, candidates.score, candidates)
 
 
 def check_best_first(who: str, candidates: Candidates) -> None:
     """Refuse a score that rises within a row; raises ContractError."""
-    score, row = candidates.score, rows_of(candidates.indptr)
-    rising = np.flatnonzero((score[1:] > score[:-1]) & (row[1:] == row[:-1]))
-    if len(rising):
-        at = rising[0]
+    score, indptr = candidates.score, candidates.indptr
+    rising = score[1:] > score[:-1]
+    starts = indptr[1:-1]
+    rising[starts[(starts > 0) & (starts < len(score))] - 1] = False  # from one row to the next it may rise
+    if rising.any():
+        at = rising.argmax()
         step = f"from {score[at]:g} to {score[at + 1]:g}"
-        raise ContractError(f"{who}: score rises {step} in row {row[at]}; candidates must stand best first in each row")
+        rises = f"score rises {step} in row {candidates.row[at]}"
+        raise ContractError(f"{who}: {rises}; candidates must stand best first in each row")
 
 
 def check_scores(who: str, score: object, pool: Pool) -> None:
     """Refuse scores that `Ranker.rank` does not allow; raises ContractError."""
     scores = _check_vector(who, "score", score, np.float32, len(pool), "one an entry of the pool")
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        at = wrong[0]
-        where = f"row {pool.row[at]}, item {pool.item[at]}"
-        raise ContractError(f"{who}: score is {scores[at]} at {where}; every score must be finite")
+    _refuse_infinite(who, scores, pool)
+
+
+def _refuse_infinite(who: str, score: AnyArray, entries: Candidates | Pool) -> None:
+    finite = np.isfinite(score)
+    if not finite.all():
+        at = finite.argmin()
+        where = f"row {entries.row[at]}, item {entries.item[at]}"
+        raise ContractError(f"{who}: score is {score[at]} at {where}; every score must be finite")
 
 
 def check_selection(who: str, selected: object, pool: Pool) -> None:
     """Refuse positions that `PostFilter.select` does not allow; raises ContractError."""
     at = _check_vector(who, "the selection", selected, np.int64)
-    outside = np.flatnonzero((at < 0) | (at >= len(pool)))
-    if len(outside):
+    if len(at) and (at.min() < 0 or at.max() >= len(pool)):
+        outside = at[np.flatnonzero((at < 0) | (at >= len(pool)))[0]]
         size = f"the pool has {len(pool)} entries, at positions from 0"
-        raise ContractError(f"{who}: the selection has position {at[outside[0]]}; {size}")
-    twice = np.flatnonzero(np.bincount(at, minlength=len(pool)) > 1)
-    if len(twice):
-        where = f"row {pool.row[twice[0]]}, item {pool.item[twice[0]]}"
-        raise ContractError(f"{who}: the selection has position {twice[0]} ({where}) twice; once is allowed")
-    row = pool.row[at]
-    backwards = np.flatnonzero(row[1:] < row[:-1])
-    if len(backwards):
-        late = backwards[0] + 1
+        raise ContractError(f"{who}: the selection has position {outside}; {size}")
+    if (at[1:] > at[:-1]).all():
+        return  # what only drops entries: none twice, and no row before an earlier one
+    chosen = np.zeros(len(pool), bool)
+    chosen[at] = True
+    if np.count_nonzero(chosen) < len(at):
+        twice = np.flatnonzero(np.bincount(at, minlength=len(pool)) > 1)[0]
+        where = f"row {pool.row[twice]}, item {pool.item[twice]}"
+        raise ContractError(f"{who}: the selection has position {twice} ({where}) twice; once is allowed")
+    row = pool.row.take(at)
+    backwards = row[1:] < row[:-1]
+    if backwards.any():
+        late = backwards.argmax() + 1
         order = f"an entry of row {row[late]} after one of row {row[late - 1]}"
         raise ContractError(f"{who}: the selection has {order}; it must be grouped by row, in the order of rows")
 
@@ -194,18 +220,18 @@ def guarded(who: str, mark: Mark | None = None) -> Iterator[None]:
     try:
         yield
     except NbarecError as error:
-        _put_in_front(who, error, mark)
+        put_in_front(who, error, mark)
         raise
     except Exception as error:
-        raise ContractError(f"{who} {_failure(error)}") from error
+        raise ContractError(f"{who} {failure_of(error)}") from error
 
 
 def _check_vector(
     who: str, name: str, values: object, dtype: type[np.generic] | None, length: int | None = None, why: str = ""
 ) -> AnyArray:
     """The values, if they are a one-dimensional array of this dtype (None: any) and length (None: any)."""
-    wanted = f" of {np.dtype(dtype)}" if dtype else ""
     if not isinstance(values, np.ndarray):
+        wanted = f" of {np.dtype(dtype)}" if dtype else ""
         raise ContractError(f"{who}: {name} is {_type(values)}; it must be a NumPy array{wanted}")
     if dtype and values.dtype != dtype:
         raise ContractError(f"{who}: {name} has dtype {values.dtype}; it must be {np.dtype(dtype)}")
@@ -219,9 +245,9 @@ def _check_vector(
 def _check_pointers(who: str, indptr: Ints64, entries: int) -> None:
     if indptr[0] != 0:
         raise ContractError(f"{who}: indptr starts at {indptr[0]}; it must start at 0")
-    falling = np.flatnonzero(indptr[1:] < indptr[:-1])
-    if len(falling):
-        row = falling[0]
+    falling = indptr[1:] < indptr[:-1]
+    if falling.any():
+        row = falling.argmax()
         raise ContractError(
             f"{who}: indptr falls from {indptr[row]} to {indptr[row + 1]} at row {row}; it must not fall"
         )
@@ -240,40 +266,6 @@ def _check_column(who: str, name: str, values: object, pool: Pool) -> None:
         at = infinite[0]
         where = f"row {pool.row[at]}, item {pool.item[at]}"
         raise ContractError(f"{who}: {name} is {column[at]} at {where}; every value must be finite, or NaN for missing")
-
-
-def _put_in_front(who: str, error: NbarecError, mark: Mark | None) -> None:
-    """The label before the error's message, or before each of a config's problems, unless it stands there."""
-    if isinstance(error, ConfigError):
-        error.problems = tuple(
-            replace(p, message=_labelled(who, p.message), mark=p.mark or mark) for p in error.problems
-        )
-        error.args = ("\n".join(map(str, error.problems)),)
-    else:
-        error.args = (_labelled(who, str(error)),)
-
-
-def _labelled(who: str, message: str) -> str:
-    return message if message.startswith(who) else f"{who}: {message}"
-
-
-def _failure(error: Exception) -> str:
-    told = f"{type(error).__name__}: {error}".removesuffix(": ")
-    failure = f"failed: {told} (in {_place(error)})"
-    if isinstance(error, ValueError) and "read-only" in str(error):
-        return (
-            f"{failure}: it wrote into a read-only array of the request, its pool or its state; change a copy instead"
-        )
-    return failure
-
-
-def _place(error: Exception) -> str:
-    """File and line of the deepest call in the plugin: not in the engine, nor in a library that the plugin uses."""
-    frames = traceback.extract_tb(error.__traceback__)
-    plugin = [frame for frame in frames if not Path(frame.filename).is_relative_to(_ENGINE)] or list(frames)
-    folder = Path(plugin[0].filename).parent
-    deepest = [frame for frame in plugin if Path(frame.filename).parent == folder][-1]
-    return f"{Path(deepest.filename).name}:{deepest.lineno}"
 
 
 def _type(value: object) -> str:

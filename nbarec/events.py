@@ -84,11 +84,11 @@ class Events:
         return replace(
             self,
             indptr=frozen(indptr),
-            item=frozen(self.item[positions]),
-            weight=frozen(self.weight[positions]),
-            value=frozen(self.value[positions]),
-            time=frozen(self.time[positions]),
-            kind=frozen(self.kind[positions]),
+            item=frozen(self.item.take(positions)),
+            weight=frozen(self.weight.take(positions)),
+            value=frozen(self.value.take(positions)),
+            time=frozen(self.time.take(positions)),
+            kind=frozen(self.kind.take(positions)),
             columns={name: column.take(positions) for name, column in self.columns.items()},
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, concat_ranges, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Floats64, Ints64, concat_ranges, frozen, rank_in_row, row_pointers, stable_order
 from nbarec.batch import Candidates
 from nbarec.sparse import Csr
 
@@ -81,15 +81,42 @@ def from_lists(lists: Candidates, which: Ints64, excluded: Csr, limit: int) -> C
 
     `lists` holds L lists, `which` int64 [B], `excluded` (B x items). A list need not be longer than `reach` says.
     """
-    counts = np.minimum(np.diff(lists.indptr)[which], limit + excluded.counts)
-    at = concat_ranges(lists.indptr[:-1][which], counts)
-    row = np.repeat(np.arange(len(which)), counts)
-    allowed = np.flatnonzero(~excluded.contains(row, lists.item[at]))
-    at, row = at[allowed], row[allowed]
-    indptr = row_pointers(np.bincount(row, minlength=len(which)))
-    kept = at[rank_in_row(indptr) <= limit]
-    served = row_pointers(np.minimum(np.diff(indptr), limit))
-    return Candidates(frozen(served), frozen(lists.item[kept]), frozen(lists.score[kept]))
+    row, place = _excluded_places(lists, which, excluded)
+    gaps = np.bincount(row, minlength=len(which))
+    counts = np.minimum(np.diff(lists.indptr).take(which) - gaps, limit)
+    width = int(counts.max(initial=0))
+    # What is left at place j of a row stands as many places further on as there are excluded ones before it: the n-th
+    # of those (from 0) is before all that are left but the first `place - n`.
+    left_before = place - np.arange(len(place)) + (np.cumsum(gaps) - gaps).take(row)
+    near = left_before < width
+    skipped = np.bincount((row * width + left_before).compress(near), minlength=len(which) * width)
+    at = np.cumsum(skipped.reshape(len(which), width), axis=1)
+    at += np.arange(width)
+    at += lists.indptr.take(which)[:, None]
+    kept = at[np.arange(width) < counts[:, None]]
+    return Candidates(frozen(row_pointers(counts)), frozen(lists.item.take(kept)), frozen(lists.score.take(kept)))
+
+
+def _excluded_places(lists: Candidates, which: Ints64, excluded: Csr) -> tuple[Ints64, Ints64]:
+    """The places (from 0) of the items of each row's list that are excluded for it, ascending: row and place, int64.
+
+    What is excluded is looked up in the lists and not the other way round: one list may be everybody's.
+    """
+    bits = excluded.shape[1].bit_length()
+    key = (lists.row << bits) | lists.item
+    order = stable_order(key, bits + len(lists.indptr).bit_length())
+    row = excluded.row_of
+    wanted = (which.take(row) << bits) | excluded.indices
+    if not len(key) or not len(wanted):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    key = key.take(order)
+    at = np.searchsorted(key, wanted)
+    found = np.flatnonzero(key.take(at, mode="clip") == wanted)
+    row, at = row.take(found), order.take(at.take(found))
+    place = at - lists.indptr.take(which.take(row))
+    bits = len(key).bit_length()
+    sorted_places = np.sort((row << bits) | place)
+    return sorted_places >> bits, sorted_places & ((1 << bits) - 1)
 
 
 def reach(excluded: Csr, limit: int) -> int:

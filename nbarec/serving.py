@@ -9,11 +9,24 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Ints32, Ints64, frozen, rank_in_row, row_pointers
-from nbarec.batch import Candidates, Pool, Request, StageTrace, merge
+from nbarec.arrays import (
+    SORTED_AT_ONCE,
+    Floats32,
+    Ints32,
+    Ints64,
+    frozen,
+    order_in_rows,
+    rank_in_row,
+    rising_bits,
+    row_blocks,
+    row_pointers,
+    stable_order,
+)
+from nbarec.batch import Candidates, Pool, Request, StageTrace
 from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, check_vectors, guarded
 from nbarec.errors import NbarecError
 from nbarec.expressions import Expression
+from nbarec.merging import merge
 from nbarec.scopes import EventScope, RequestScope
 from nbarec.sparse import Csr
 from nbarec.stages import AnyStage, FilterStage, Fitted, GeneratorStage, RankerStage, Stages
@@ -35,7 +48,8 @@ class Snapshot:
 class Journey:
     """One batch on its way: what the stages were, what they learnt, and what each did here; `seen` is the pool after
     every step, for who wants to explain it, `again` the journeys of the rows (of this one) that were served
-    once more, where no ranker cuts and what a row was given before, `held` [B, k], keeps its places."""
+    once more, where no ranker cuts and what a row was given before, `held` [B, k], keeps its places; `requests` is the
+    request as generators see it, by their settings `history` and `exclude`."""
 
     stages: Stages
     fitted: Mapping[str, Fitted]
@@ -44,6 +58,7 @@ class Journey:
     on_error: OnError
     traces: list[StageTrace] = field(default_factory=list)
     proposed: dict[str, Ints64] = field(default_factory=dict)
+    requests: dict[tuple[Expression | None, Expression | None], Request] = field(default_factory=dict)
     merged: Ints64 = field(default_factory=lambda: np.empty(0, np.int64))
     cut: dict[str, Ints64] = field(default_factory=dict)
     removed: dict[str, Ints64] = field(default_factory=dict)
@@ -91,7 +106,10 @@ class Journey:
 
     def asked_of(self, stage: GeneratorStage) -> tuple[Request, Ints64]:
         """The request as one generator gets it, and the rows of this one that it holds: those for which `when` does."""
-        request, rows = stage_request(self.request, stage), np.arange(len(self.request))
+        seen_by = stage.settings.history, stage.settings.exclude
+        if seen_by not in self.requests:
+            self.requests[seen_by] = stage_request(self.request, stage)
+        request, rows = self.requests[seen_by], np.arange(len(self.request))
         if stage.settings.when is not None:
             rows = np.flatnonzero(stage.settings.when.truth(RequestScope(self.request)).holds)
             request = request.take(rows)
@@ -148,7 +166,7 @@ class Journey:
         row, place = np.nonzero(self.held >= 0)
         at = pool.find(row, self.held[row, place])
         places[at[at >= 0]] = place[at >= 0]
-        return pool.take(np.lexsort((np.arange(len(pool)), places, pool.row)))
+        return pool.take(order_in_rows(pool.row, places))
 
     def filtered(self, pool: Pool) -> Pool:
         """What the post-filters leave, in their order."""
@@ -160,7 +178,7 @@ class Journey:
                 return found
 
             selected = self._timed(stage, "filter", len(pool), select)
-            left = pool.take(np.arange(len(pool)) if selected is None else selected)
+            left = pool if selected is None else pool.take(selected)
             gone = np.diff(pool.indptr) - np.diff(left.indptr)
             self.removed[stage.id] = gone
             pool = left
@@ -193,12 +211,16 @@ class Journey:
 
 def stage_request(request: Request, stage: GeneratorStage) -> Request:
     """The request as one generator sees it: the events that count for it, and the items it must not propose."""
-    scope = EventScope(request.history, request.catalog, request.audience, request.now[request.history.row])
-    history, exclude = stage.settings.history, stage.settings.exclude
-    left_out = request.history.weight > 0 if exclude is None else holds(exclude, scope)
-    row, item = request.history.row[left_out], request.history.item[left_out]
-    excluded = _with_pairs(request.excluded, row, item)
-    counted = request.history if history is None else request.history.where(holds(history, scope))
+    past, history, exclude = request.history, stage.settings.history, stage.settings.exclude
+    counted, left_out = past, past.weight > 0
+    if history is not None or exclude is not None:
+        scope = EventScope(past, request.catalog, request.audience, request.now[past.row])
+        counted = past if history is None else past.where(holds(history, scope))
+        left_out = left_out if exclude is None else holds(exclude, scope)
+    if not request.excluded.nnz and left_out.all():
+        excluded = past.matrix()  # the same pairs, which most generators ask for anyway
+    else:
+        excluded = _with_pairs(request.excluded, past.row[left_out], past.item[left_out])
     return replace(request, history=counted, excluded=excluded)
 
 
@@ -252,8 +274,21 @@ def vectors_of(stage: GeneratorStage, fitted: Fitted, n_items: int) -> Floats32:
 
 
 def best_first_order(pool: Pool) -> Ints64:
-    """Positions that sort each row by score, best first; ties go by item position."""
-    return np.lexsort((pool.item, -pool.score, pool.row))
+    """Positions that sort each row by score, best first; ties stay as the pool stands, which is by item position.
+
+    Row, score and position are packed into one whole number and sorted at once, a block of rows at a time: a sort by
+    three keys takes ten times as long.
+    """
+    order = np.empty(len(pool), np.int64)
+    for first, last in row_blocks(pool.indptr, SORTED_AT_ONCE):  # a step a block of rows
+        block = slice(pool.indptr[first], pool.indptr[last])
+        key = pool.row[block].astype(np.int64)
+        key -= first
+        key <<= 32
+        key |= rising_bits(-pool.score[block])
+        order[block] = stable_order(key, 32 + (last - first).bit_length())
+        order[block] += pool.indptr[first]
+    return order
 
 
 def _spread(found: Candidates, rows: Ints64, total: int) -> Candidates:

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Ints32, Ints64, frozen, rank_in_row
-from nbarec.batch import Pool, Slate, StageTrace, Trace, merge
+from nbarec.arrays import Floats32, Ints32, Ints64, frozen, order_in_rows
+from nbarec.batch import Pool, Slate, StageTrace, Trace
 from nbarec.ids import Ids, TextOrNumber
+from nbarec.merging import merge
 from nbarec.serving import Journey
 
 NEXT = "next candidates"
@@ -20,7 +21,7 @@ NEXT = "next candidates"
 def serve(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, fallback: str | None) -> Slate:
     """One batch through every step. Rows that stay short are refilled, behind what they have: from the candidates that
     rankers cut, and then with `fallback` asked for all it has."""
-    item, score = _chosen(journey.whole_way(), journey.request.k)
+    item, score = chosen(journey.whole_way(), journey.request.k)
     reasons = _reasons(journey, item)
     cut = sum(journey.cut.values(), np.zeros(len(journey.request), np.int64))
     _refill(journey, np.flatnonzero((item[:, -1] < 0) & (cut > 0)), None, (item, score, reasons))
@@ -36,7 +37,7 @@ def _refill(journey: Journey, short: Ints64, widened: str | None, slates: tuple[
     item, score, reasons = slates
     start, before = time.perf_counter(), int((item[short] >= 0).sum())
     again = journey.restarted(short, item[short], widened)
-    item[short], score[short] = _chosen(again.whole_way(), journey.request.k)
+    item[short], score[short] = chosen(again.whole_way(), journey.request.k)
     for row, reason in zip(short, _reasons(again, item[short]), strict=True):
         reasons[row] = reason
     seconds, filled = time.perf_counter() - start, int((item[short] >= 0).sum()) - before
@@ -52,19 +53,19 @@ def own_list(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, stage: s
         found = journey.candidates_of(generator, journey.request.k)
         pool = merge({stage: found}, len(journey.request), journey.request.n_items)
         pool = replace(pool, score=frozen(pool.scores[:, 0].copy()))
-        left = pool.take(np.lexsort((pool.ranks[:, 0], pool.row)))
-    item, score = _chosen(left, journey.request.k)
+        left = pool.take(order_in_rows(pool.row, pool.ranks[:, 0]))
+    item, score = chosen(left, journey.request.k)
     return _slate(journey, item, score, users, ids, _reasons(journey, item))
 
 
-def _chosen(pool: Pool, k: int) -> tuple[Ints32, Floats32]:
+def chosen(pool: Pool, k: int) -> tuple[Ints32, Floats32]:
     """The first k entries of each row: items int32 [B, k], -1 where empty, and scores float32 [B, k], NaN."""
+    place = np.arange(k)
+    shown = place < np.diff(pool.indptr)[:, None]
+    at = (pool.indptr[:-1, None] + place)[shown]
     item = np.full((pool.rows, k), -1, np.int32)
     score = np.full((pool.rows, k), np.nan, np.float32)
-    place = rank_in_row(pool.indptr) - 1
-    shown = place < k
-    item[pool.row[shown], place[shown]] = pool.item[shown]
-    score[pool.row[shown], place[shown]] = pool.score[shown]
+    item[shown], score[shown] = pool.item.take(at), pool.score.take(at)
     return item, score
 
 

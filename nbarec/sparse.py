@@ -79,7 +79,7 @@ class Csr:
         starts = self.indptr[safe] if self.shape[0] else counts
         at = concat_ranges(starts, counts)
         indptr = row_pointers(counts)
-        return Csr(frozen(indptr), frozen(self.indices[at]), frozen(self.data[at]), (len(rows), self.shape[1]))
+        return Csr(frozen(indptr), frozen(self.indices.take(at)), frozen(self.data.take(at)), (len(rows), self.shape[1]))
 
     def contains(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Whether each (row, column) pair is stored: bool, shaped as `row`; False where a pair lies outside."""

@@ -13,11 +13,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from nbarec.arrays import AnyArray, Floats32, Ints64, concat_ranges, frozen, hash_texts, row_pointers
-from nbarec.batch import Candidates, Pool, Request, Slate, Trace, merge
+from nbarec.batch import Candidates, Pool, Request, Slate, Trace
 from nbarec.components import Component, Stage
 from nbarec.data import Dataset
 from nbarec.ids import encode_texts
 from nbarec.kernels import NOT_PROPOSED, exclude, top_of_dense
+from nbarec.merging import merge
 from nbarec.sparse import Csr
 from nbarec.testing.check_worlds import SECRET
 from nbarec.testing.worlds import request_for, sorted_by_score

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from nbarec.arrays import AnyArray, Ints64, frozen, hash_texts, rank_in_row, row_pointers, rows_of
-from nbarec.batch import Candidates, Pool, Request, Slate, Trace, merge
+from nbarec.batch import Candidates, Pool, Request, Slate, Trace
 from nbarec.data import Dataset, EventColumns
 from nbarec.events import Combine, Events
 from nbarec.ids import Ids, encode_texts
 from nbarec.kernels import best_first
+from nbarec.merging import merge
 from nbarec.sparse import Csr
 from nbarec.tables import MISSING_DATE, CategoryColumn, DateColumn, NumberColumn, Table, TagsColumn
 

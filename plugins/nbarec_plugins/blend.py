@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints64, frozen
+from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, frozen, order_in_rows
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, Ranker, param
 from nbarec.data import Dataset
@@ -105,7 +105,7 @@ class Blend(Ranker[NoState]):
         self._refuse_strangers(pool.sources)
         weights = self._weights(request, pool)
         for source, name in enumerate(pool.sources):
-            yield name, weights[:, source] * self._values(pool, source)
+            yield name, self._share(pool, source, weights[source])
 
     def generators_named(self) -> Iterable[str]:
         """The generators that any of the weights speaks of."""
@@ -117,27 +117,37 @@ class Blend(Ranker[NoState]):
             raise ConfigError(f"blend has weights for {listed}, but the generators here are: {there}")
 
     def _weights(self, request: Request, pool: Pool) -> Floats64:
-        """The weight of every entry's every source: float64 [N, S]."""
+        """The weight of each source: float64 [S], or, where there are cases, for every entry: float64 [S, N]."""
         usual = _by_source(self.weights, pool.sources) if self.weights else np.ones(len(pool.sources))
-        weights = np.broadcast_to(usual, (len(pool), len(usual))).copy()
+        if not self.cases:
+            return usual
+        weights = np.repeat(usual[:, None], len(pool), axis=1)
         scope = PoolScope(request, pool)
         # From the last case to the first, so that the first that holds has the last word.
         for case in reversed(self.cases):
-            weights[case.when.truth(scope).holds] = _by_source(case.weights, pool.sources)
+            holds = case.when.truth(scope).holds
+            weights[:, holds] = _by_source(case.weights, pool.sources)[:, None]
         return weights
 
-    def _values(self, pool: Pool, source: int) -> Floats64:
-        """What one generator says of every entry: float64 [N]."""
+    def _share(self, pool: Pool, source: int, weight: Floats64) -> Floats64:
+        """What one generator adds: its `weight` times what it says of every entry, float64 [N]."""
         match self.method:
             case "reciprocal_rank":
-                ranks = pool.ranks[:, source]
-                values = np.zeros(len(pool))
-                np.divide(1.0, self.k + ranks, out=values, where=ranks > 0)
-                return values
+                return _by_rank(pool.ranks[:, source], self.k, weight)
             case "min_max":
-                return _min_max(_Lists.of(pool, source), len(pool))
+                return weight * _min_max(_Lists.of(pool, source), len(pool))
             case "standardised":
-                return _standardised(_Lists.of(pool, source), pool)
+                return weight * _standardised(_Lists.of(pool, source), pool)
+
+
+def _by_rank(ranks: Ints32, k: float, weight: Floats64) -> Floats64:
+    """weight / (k + rank), 0 where the rank is: float64 [N]. `ranks` int32 [N]; one weight, or float64 [N].
+
+    There are only as many values as ranks: they are computed once and read from a table.
+    """
+    values = np.zeros(ranks.max(initial=0) + 1)
+    values[1:] = 1.0 / (k + np.arange(1, len(values)))
+    return (values * weight).take(ranks) if weight.ndim == 0 else values.take(ranks) * weight
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,7 @@ class _Lists:
     def of(cls, pool: Pool, source: int) -> _Lists:
         ranks = pool.ranks[:, source]
         proposed = np.flatnonzero(ranks)
-        entry = proposed[np.lexsort((ranks[proposed], pool.row[proposed]))]
+        entry = proposed[order_in_rows(pool.row[proposed], ranks[proposed])]
         return cls(entry, Runs.of(pool.row[entry], pool.scores[entry, source].astype(np.float64)))
 
 

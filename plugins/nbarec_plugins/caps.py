@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Bools, Ints64, frozen, rank_in_row
+from nbarec.arrays import SORTED_AT_ONCE, AnyArray, Bools, Ints64, frozen, rank_in_row, row_blocks, stable_order
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, PostFilter, param
 from nbarec.data import Dataset
 from nbarec.hookspecs import hookimpl
 from nbarec.sparse import Csr
 from nbarec.tables import TagsColumn
-from nbarec_plugins.levels import NO_GROUP, column_named, groups_of
+from nbarec_plugins.levels import NO_GROUP, column_named, groups_at
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,35 @@ class MaxPer(PostFilter[NoState]):
 
     def select(self, state: NoState, request: Request, pool: Pool) -> Ints64:
         """Positions of the entries that still have a place: int64 [M], in the order of the pool."""
-        column = column_named(request.catalog, self.by, self.name).take(pool.item)
+        column = column_named(request.catalog, self.by, self.name)
         together = self.missing == "together"
         if isinstance(column, TagsColumn):
-            levels = _with_missing_level(column.matrix) if together else column.matrix
-            kept = _greedy(levels, pool, self.max)
-        else:
-            group = groups_of(column)
-            kept = _first_of_group(pool.row, group, self.max) | ((group == NO_GROUP) & (not together))
+            matrix = column.take(pool.item).matrix
+            return frozen(np.flatnonzero(_greedy(_with_missing_level(matrix) if together else matrix, pool, self.max)))
+        group = groups_at(column, pool.item)
+        late = _beyond_first(pool, group, self.max)
+        kept = np.ones(len(pool), bool)
+        kept[late if together else late[group[late] != NO_GROUP]] = False
         return frozen(np.flatnonzero(kept))
 
 
-def _first_of_group(row: AnyArray, group: AnyArray, limit: int) -> Bools:
-    """Which entries are among the first `limit` of their group in their row: bool [N]."""
-    order = np.lexsort((group, row))
-    row, group = row[order], group[order]
-    begins = np.ones(len(order), bool)
-    begins[1:] = (row[1:] != row[:-1]) | (group[1:] != group[:-1])
-    bounds = np.append(np.flatnonzero(begins), len(order))
-    kept = np.empty(len(order), bool)
-    kept[order] = rank_in_row(bounds) <= limit
-    return kept
+def _beyond_first(pool: Pool, group: AnyArray, limit: int) -> Ints64:
+    """Positions of the entries behind the first `limit` of their group in their row: int64. `group` int [N].
+
+    Sorted by row and group, an entry is one of them if that `limit` places before it is of the same row and group.
+    """
+    bits = int(group.max(initial=NO_GROUP) - NO_GROUP).bit_length()
+    late = [np.empty(0, np.int64)]
+    for first, last in row_blocks(pool.indptr, SORTED_AT_ONCE):  # a step a block of rows
+        block = slice(pool.indptr[first], pool.indptr[last])
+        key = pool.row[block].astype(np.int64)
+        key -= first
+        key <<= bits
+        key |= group[block] - NO_GROUP
+        order = stable_order(key, bits + (last - first).bit_length())
+        key = key.take(order)
+        late.append(pool.indptr[first] + order[limit:].compress(key[limit:] == key[:-limit]))
+    return np.concatenate(late)
 
 
 def _with_missing_level(matrix: Csr) -> Csr:

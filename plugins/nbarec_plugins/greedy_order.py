@@ -73,7 +73,8 @@ class GreedyOrder(PostFilter[GreedyState]):
         rows = np.flatnonzero(np.diff(pool.indptr) > 1)
         if self.relevance == 1 or not len(rows):
             return frozen(order)
-        space, most = self._space(state, pool), 2 * request.k
+        space, most = self.space(state, pool), 2 * request.k
+        rows = self.fill(order, rows, space, pool, most)
         for window in windows_of(pool, rows, self.among, lambda width: space.cells(width) + width * most):  # by blocks
             steps = min(window.width, most)
             alike = space.windows(window.items(pool).reshape(window.at.shape))
@@ -81,12 +82,18 @@ class GreedyOrder(PostFilter[GreedyState]):
             order[window.at[window.there]] = window.in_turn(turn)
         return frozen(order)
 
+    def fill(self, order: Ints64, rows: Ints64, space: ItemSpace, pool: Pool, most: int) -> Ints64:
+        """Re-order the windows of some rows, where a quicker way leaves no doubt of `most` picks, and return the other
+        rows, int64: all, unless there is one. `order` int64 [N] is changed."""
+        return rows
+
     @abstractmethod
     def gain(self, score: Floats64, alike: Windows, steps: int) -> Gain:
         """The gain with nothing picked; `score` float64 [rows, width] from 0 to 1, at most `steps` picks to come, and
         `alike` tells the cosines of a picked entry with all."""
 
-    def _space(self, state: GreedyState, pool: Pool) -> ItemSpace:
+    def space(self, state: GreedyState, pool: Pool) -> ItemSpace:
+        """Where items are compared."""
         if state.features is not None:
             return FeatureSpace(state.features)
         return VectorSpace(pool.vectors[str(self.vectors)])

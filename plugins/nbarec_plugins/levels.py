@@ -6,7 +6,7 @@ import difflib
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, frozen, row_pointers
+from nbarec.arrays import AnyArray, Ints32, frozen, row_pointers
 from nbarec.errors import ConfigError
 from nbarec.sparse import Csr
 from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, Table, TagsColumn
@@ -37,6 +37,11 @@ def groups_of(column: NumberColumn | CategoryColumn | DateColumn) -> AnyArray:
         case DateColumn(values):
             missing = values == MISSING_DATE
     return np.where(missing, NO_GROUP, np.unique(values, return_inverse=True)[1])
+
+
+def groups_at(column: NumberColumn | CategoryColumn | DateColumn, rows: Ints32) -> AnyArray:
+    """The groups of some rows, int [N], all of which the column has."""
+    return column.codes.take(rows) if isinstance(column, CategoryColumn) else groups_of(column.take(rows))
 
 
 def levels_of(column: Column) -> Csr:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nbarec.arrays import Bools, Ints64, frozen
+from nbarec.arrays import Bools, Ints64, frozen, order_in_rows
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, PostFilter, param
 from nbarec.data import Dataset
@@ -57,7 +57,7 @@ class Pin(PostFilter[NoState]):
         others = starts - np.minimum(before, self.max)
         total = np.minimum(np.bincount(pool.row[holds], minlength=pool.rows), self.max)[pool.row]
         place = np.where(pinned, self.at - 1 + before, others + np.where(others >= self.at - 1, total, 0))
-        return frozen(np.lexsort((place, pool.row)))
+        return frozen(order_in_rows(pool.row, place))
 
 
 def _counts_before(holds: Bools, pool: Pool) -> Ints64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,6 +28,11 @@ class PopularityState:
 
     overall: Floats64
     segments: Segments | ItemSegments | None
+
+    @cached_property
+    def ranked(self) -> Candidates:
+        """The whole overall list, best first, as a list for one row."""
+        return _ranked(np.array(self.overall)[None, :], self.overall, len(self.overall))
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,12 @@ class Popularity(CandidateGenerator[PopularityState]):
 
     def generate(self, state: PopularityState, request: Request, limit: int) -> Candidates:
         """The most popular items for each row, best first."""
-        scores, row = self._scores(state, request)
-        scores[:, state.overall <= 0] = NOT_PROPOSED
-        lists = top_of_dense(scores, reach(request.excluded, limit))
-        return from_lists(lists, row, request.excluded, limit)
+        longest = reach(request.excluded, limit)
+        if state.segments is None:
+            rows = np.zeros(len(request), np.int64)
+            return from_lists(_first(state.ranked, longest), rows, request.excluded, limit)
+        scores, rows = self._scores(state, request)
+        return from_lists(_ranked(scores, state.overall, longest), rows, request.excluded, limit)
 
     def evidence(self, state: PopularityState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
         """The whole score as one part: popular where and when. What nothing counts for has a score of 0."""
@@ -153,6 +161,19 @@ class Popularity(CandidateGenerator[PopularityState]):
         order = np.argsort(key, kind="stable")
         ends = np.append(key[order][1:] != key[order][:-1], np.ones(min(len(key), 1), bool))
         return np.sort(order[ends])
+
+
+def _ranked(scores: Floats64, overall: Floats64, limit: int) -> Candidates:
+    """The `limit` best of each row of scores, float64 [L, items], but nothing that nothing counts for; changes
+    `scores`."""
+    scores[:, overall <= 0] = NOT_PROPOSED
+    return top_of_dense(scores, limit)
+
+
+def _first(only: Candidates, limit: int) -> Candidates:
+    """The first `limit` entries of the only list there is."""
+    shown = min(limit, len(only))
+    return Candidates(frozen(np.array([0, shown])), only.item[:shown], only.score[:shown])
 
 
 @hookimpl

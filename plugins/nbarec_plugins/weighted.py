@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Floats32, Floats64, frozen
+from nbarec.arrays import AnyArray, Floats32, Floats64, frozen, order_in_rows
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, Ranker, param
 from nbarec.data import FLOAT32_LIMIT, Dataset
@@ -123,7 +123,7 @@ class Weighted(Ranker[NoState]):
             case "min_max":
                 return Runs.of(pool.row, value).min_max(neutral)
             case "standardised":  # by item, so that no sum depends on the order of the pool
-                order = np.lexsort((pool.item, pool.row))
+                order = order_in_rows(pool.row, pool.item)
                 scaled = Runs.of(pool.row[order], value[order]).standardised(neutral)
             case "rank":
                 order = np.lexsort((value, pool.row))

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbarec.arrays import concat_ranges, frozen, hash_texts, mix64, rank_in_row, row_pointers, rows_of, stable_order
+from nbarec.arrays import (
+    concat_ranges,
+    frozen,
+    hash_texts,
+    mix64,
+    order_in_rows,
+    rank_in_row,
+    rising_bits,
+    row_blocks,
+    row_pointers,
+    row_starts,
+    rows_of,
+    stable_order,
+)
 from nbarec.ids import encode_texts
 
 WORD = 2**64
@@ -85,3 +98,44 @@ def test_a_stable_order_is_that_of_a_stable_sort_whether_keys_and_positions_fit_
 ) -> None:
     expected = sorted(range(len(keys)), key=lambda at: keys[at])
     assert stable_order(np.array(keys, np.int64), bits).tolist() == expected
+
+
+SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.floats(width=32) | st.sampled_from([0.0, -0.0, SMALLEST, -SMALLEST, np.inf, -np.inf]), max_size=20))
+def test_rising_bits_have_the_order_of_the_values(values: list[float]) -> None:
+    drawn = np.array([*values, np.nan, -np.nan, 0.0, -0.0], np.float32)
+    bits = rising_bits(drawn)
+    assert bits.dtype == np.uint32
+    for value, its_bits in zip(drawn.tolist(), bits.tolist(), strict=True):
+        np.testing.assert_array_equal(bits < its_bits, drawn < value if value == value else ~np.isnan(drawn))
+        np.testing.assert_array_equal(bits == its_bits, drawn == value if value == value else np.isnan(drawn))
+
+
+@given(counts)
+def test_row_starts_are_the_pointers_of_the_rows(lengths: list[int]) -> None:
+    indptr = row_pointers(np.array(lengths))
+    for dtype in (np.int32, np.int64):
+        found = row_starts(rows_of(indptr).astype(dtype), len(lengths))
+        assert found.dtype == np.int64
+        assert found.tolist() == indptr.tolist()
+
+
+@given(counts, st.integers(1, 9))
+def test_blocks_of_rows_hold_every_entry_once_and_no_more_than_a_row_too_many(lengths: list[int], size: int) -> None:
+    indptr = row_pointers(np.array(lengths))
+    blocks = list(row_blocks(indptr, size))
+    entries = [range(indptr[first], indptr[last]) for first, last in blocks]
+    assert [at for block in entries for at in block] == list(range(sum(lengths)))
+    for first, last in blocks:
+        starts = [indptr[row] for row in range(first, last) if lengths[row]]
+        assert max(starts, default=0) - min(starts, default=0) < size
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=20), st.sampled_from([0, 2**31 - 7]))
+def test_the_order_in_rows_is_by_row_then_number_then_place(drawn: list[tuple[int, int]], least: int) -> None:
+    row, number = np.array(drawn, np.int64).reshape(-1, 2).T + np.array([[0], [least]])
+    assert order_in_rows(row.astype(np.int32), number).tolist() == sorted(range(len(drawn)), key=lambda at: drawn[at])

@@ -1,4 +1,4 @@
-"""The value objects of a batch: merged proposals against a dictionary, and rows that stay together."""
+"""The value objects of a batch: entries that are taken, and rows that stay together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from nbarec.batch import Candidates, Pool, Slate, StageTrace, Trace, merge
+from nbarec.batch import Pool, Slate, StageTrace, Trace
 from nbarec.ids import Ids
+from nbarec.merging import merge
 from nbarec.testing.worlds import candidates_of, request_for, tiny_world
 
 ROWS, ITEMS = 3, 6
@@ -45,32 +46,6 @@ def entry(pool: Pool, at: int) -> tuple[Any, ...]:
     return (int(pool.row[at]), int(pool.item[at]), *said, *features)
 
 
-@settings(max_examples=150)
-@given(proposals)
-def test_merged_lists_hold_every_pair_once_with_every_score_and_rank(proposed: dict[str, Lists]) -> None:
-    pool = merged(proposed)
-    pairs = sorted({(row, item) for rows in proposed.values() for row, scores in enumerate(rows) for item in scores})
-    assert list(zip(pool.row.tolist(), pool.item.tolist(), strict=True)) == pairs
-    assert pool.sources == tuple(proposed)
-    assert pool.indptr.tolist() == [sum(row < bound for row, _ in pairs) for bound in range(ROWS + 1)]
-    for at, (row, item) in enumerate(pairs):
-        lists = [rows[row] for rows in proposed.values()]
-        ranks = [best_first(scores).index(item) + 1 if item in scores else 0 for scores in lists]
-        reciprocal = float(np.float32(sum(1 / rank for rank in ranks if rank)))
-        assert entry(pool, at) == (row, item, *(scores.get(item) for scores in lists), *ranks, reciprocal)
-    assert (len(pool), pool.rows, pool.features) == (len(pairs), ROWS, {})
-    arrays = (pool.indptr, pool.row, pool.item, pool.scores, pool.ranks, pool.score)
-    assert [str(array.dtype) for array in arrays] == ["int64", "int32", "int32", "float32", "int32", "float32"]
-    assert not any(array.flags.writeable for array in arrays)
-    assert pool.scores.shape == pool.ranks.shape == (len(pairs), len(proposed))
-
-
-def test_merging_nothing() -> None:
-    assert (len(merge({}, 2, 5)), merge({}, 2, 5).indptr.tolist()) == (0, [0, 0, 0])
-    pool = merge({"latent": Candidates.empty(2)}, 2, 0)
-    assert (len(pool), pool.rows, pool.scores.shape) == (0, 2, (0, 1))
-
-
 @given(proposals, st.data())
 def test_taken_entries_keep_all_they_hold_in_the_order_asked_for(
     proposed: dict[str, Lists], data: st.DataObject
@@ -81,10 +56,22 @@ def test_taken_entries_keep_all_they_hold_in_the_order_asked_for(
     kept = [data.draw(st.permutations(list(places))) for places in by_row]
     kept = [places[: data.draw(st.integers(0, len(places)))] for places in kept]
     positions = [at for places in kept for at in places]
-    taken = pool.take(np.array(positions, np.int64))
+    taken = pool.take(np.array(positions, np.int64)).take(np.arange(len(positions)))
     assert [entry(taken, at) for at in range(len(taken))] == [entry(pool, at) for at in positions]
     assert np.diff(taken.indptr).tolist() == [len(places) for places in kept]
     assert (taken.rows, taken.sources) == (ROWS, pool.sources)
+
+
+def test_taken_entries_are_read_only_and_share_what_did_not_change() -> None:
+    pool = merged({"latent": [{1: 2.0, 3: 1.0}, {}, {0: 1.0}]}).with_score("mixed", np.arange(3, dtype=np.float32))
+    assert pool.take(np.arange(3)) is pool
+    turned = pool.take(np.array([1, 0, 2]))
+    assert turned.indptr is pool.indptr
+    assert turned.row is pool.row
+    arrays = (turned.item, turned.score, turned.scores, turned.ranks, turned.features["mixed"])
+    assert not any(array.flags.writeable for array in arrays)
+    twice = pool.take(np.array([0, 0, 2]))  # no filter may, and yet the rows are right
+    assert (twice.item.tolist(), twice.indptr.tolist()) == ([1, 1, 0], [0, 2, 2, 3])
 
 
 def test_a_rankers_score_is_also_kept_as_a_column() -> None:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbarec.batch import Candidates, Pool, Request, merge
+from nbarec.batch import Candidates, Pool, Request
 from nbarec.data import EventColumns
 from nbarec.errors import ConfigError
 from nbarec.events import Combine, Events
 from nbarec.expressions import Expression, MissingColumn, Scope
 from nbarec.ids import Ids
+from nbarec.merging import merge
 from nbarec.scopes import EventScope, ItemScope, PoolScope, RequestScope, as_written, column_of
 from nbarec.sparse import Csr
 from nbarec.tables import MISSING_DATE, CategoryColumn, DateColumn, NumberColumn, Table, TagsColumn

@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbarec.arrays import rank_in_row
-from nbarec.batch import Candidates, Pool, Request, merge
+from nbarec.batch import Candidates, Pool, Request
 from nbarec.components import NoState
 from nbarec.errors import ConfigError
 from nbarec.expressions import Expression
 from nbarec.ids import Ids
 from nbarec.marked import read_text
+from nbarec.merging import merge
 from nbarec.params import build
 from nbarec.testing.worlds import pool_of, request_for, sorted_by_score, tiny_world
 from nbarec_plugins import blend

@@ -86,8 +86,12 @@ def test_many_levels_fill_entry_by_entry(per_item, drawn, limit, missing):
 def test_every_kind_of_column_fills_entry_by_entry(kind, per_item, drawn, limit, missing):
     data = world(COLUMNS[kind](per_item))
     request, pool = batch(data, drawn)
-    kept = select(MaxPer("kind", limit, missing), data, request, pool)
-    assert kept.tolist() == slow_fill(pool, per_item, limit, missing)
+    expected = slow_fill(pool, per_item, limit, missing)
+    # A step a size of blocks: all rows at once, a few, and each alone.
+    for at_once in (caps.SORTED_AT_ONCE, 15, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(caps, "SORTED_AT_ONCE", at_once)
+            assert select(MaxPer("kind", limit, missing), data, request, pool).tolist() == expected
 
 
 @pytest.mark.parametrize("kind", ["tags", "category"])

@@ -86,6 +86,68 @@ def test_lower_relevance_gives_less_alike_and_less_relevant_slates() -> None:
     assert all(less < more for more, less in pairwise(score))
 
 
+class Exactly(Mmr):
+    """The same without the quick way."""
+
+    def fill(self, order, rows, space, pool, most):
+        return rows
+
+
+def scored_world(vectors: np.ndarray, seed: int, rows: int = 40) -> tuple[Request, Pool]:
+    """Rows of all items, with scores and vectors from few enough values that some are equal."""
+    rng = np.random.default_rng(seed)
+    data = Dataset.from_arrays(["u"] * len(vectors), np.arange(len(vectors)))
+    request = request_for(data, [0] * rows, k=10)
+    scores = rng.integers(0, 200, size=(rows, len(vectors))) / 7
+    return request, scored_pool(request, [dict(enumerate(row.tolist())) for row in scores], vectors)
+
+
+@pytest.mark.parametrize("relevance", [0.0, 0.5, 0.8, 0.999])
+@pytest.mark.parametrize("factors", [1, 3, 64])
+def test_the_quick_way_gives_the_picks_of_the_exact_one(relevance: float, factors: int) -> None:
+    vectors = np.random.default_rng(factors).normal(size=(60, factors))
+    vectors[5:9] = vectors[0]  # copies: ties wherever their scores are equal
+    vectors[20:24] = 0
+    request, pool = scored_world(vectors, 1)
+    quick, exact = (kind(relevance=relevance, vectors=StageRef("given"), among=50) for kind in (Mmr, Exactly))
+    np.testing.assert_array_equal(quick.select(BY_VECTORS, request, pool), exact.select(BY_VECTORS, request, pool))
+
+
+@pytest.mark.parametrize("size", [1e-44, 1e-30, 1e-15, 1e15, 1e30])
+def test_vectors_may_have_any_length(size: float) -> None:
+    vectors = np.random.default_rng(2).normal(size=(60, 8)).astype(np.float32)
+    vectors[::7] *= np.float32(size)
+    vectors[3::7] = 0
+    request, pool = scored_world(vectors, 2)
+    quick, exact = (kind(relevance=0.3, vectors=StageRef("given")) for kind in (Mmr, Exactly))
+    np.testing.assert_array_equal(quick.select(BY_VECTORS, request, pool), exact.select(BY_VECTORS, request, pool))
+
+
+def test_what_float32_can_not_tell_apart_is_told_exactly() -> None:
+    # Ten thousand times in a row, two entries follow the best: equally good, and as unlike it but for 1e-8.
+    angle = np.array([0.0, 1.0, 1.0 + 1e-7])
+    vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    vectors = np.concatenate([vectors, vectors[[0, 2, 1]]])
+    request = request_for(WORLD, [0, 0], k=2)
+    pool = scored_pool(request, [{0: 2.0, 1: 1.0, 2: 1.0}, {3: 2.0, 4: 1.0, 5: 1.0}], vectors)
+    order = Mmr(relevance=0.5, vectors=StageRef("given")).select(BY_VECTORS, request, pool)
+    assert pool.item[order].tolist() == [0, 2, 1, 3, 4, 5]
+
+
+def test_most_rows_are_decided_quickly() -> None:
+    vectors = np.random.default_rng(3).normal(size=(60, 16))
+    request, pool = scored_world(vectors, 3)
+    pool = replace(pool, score=np.random.default_rng(4).random(len(pool), np.float32))
+    pool = sorted_by_score(pool)
+    spread = Mmr(vectors=StageRef("given"))
+    order, rows = np.arange(len(pool)), np.arange(40)
+    left = spread.fill(order, rows, spread.space(BY_VECTORS, pool), pool, 20)
+    assert len(left) < 10
+    done = np.setdiff1d(rows, left)
+    exact = Exactly(vectors=StageRef("given")).select(BY_VECTORS, request, pool)
+    np.testing.assert_array_equal(order.reshape(40, 60)[done], exact.reshape(40, 60)[done])
+
+
 @pytest.mark.parametrize("relevance", [-0.1, 1.1])
 def test_relevance_is_a_share(relevance: float) -> None:
     with pytest.raises(ValueError, match="relevance must be at"):
