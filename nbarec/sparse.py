@@ -79,7 +79,9 @@ class Csr:
         starts = self.indptr[safe] if self.shape[0] else counts
         at = concat_ranges(starts, counts)
         indptr = row_pointers(counts)
-        return Csr(frozen(indptr), frozen(self.indices.take(at)), frozen(self.data.take(at)), (len(rows), self.shape[1]))
+        return Csr(
+            frozen(indptr), frozen(self.indices.take(at)), frozen(self.data.take(at)), (len(rows), self.shape[1])
+        )
 
     def contains(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Whether each (row, column) pair is stored: bool, shaped as `row`; False where a pair lies outside."""
@@ -135,7 +137,9 @@ class SortedPairs:
 
     def counts(self) -> Ints64:
         """How often each pair was given: int64 [distinct]."""
-        return np.ones(self.given, np.int64) if self.starts is None else np.diff(self.starts, append=self.given)
+        if self.starts is None:
+            return np.broadcast_to(np.int64(1), self.given)
+        return np.diff(self.starts, append=self.given)
 
     def sums(self, values: Floats64) -> Floats64:
         """The sum of each pair's `values` float64 [given], added up in the order given: float64 [distinct]."""
@@ -161,8 +165,9 @@ class SortedPairs:
     def matrix(self, values: Floats32) -> Csr:
         """The matrix that holds `values` float32 [distinct] at the pairs."""
         bits = _bits(self.shape[1])
-        indptr = row_pointers(np.bincount(self.key >> bits, minlength=self.shape[0]))
-        column = (self.key & ((1 << bits) - 1)).astype(np.int32)
+        part = self.key >> bits
+        indptr = row_pointers(np.bincount(part, minlength=self.shape[0]))
+        column = np.bitwise_and(self.key, (1 << bits) - 1, out=part).astype(np.int32)
         return Csr(frozen(indptr), frozen(column), frozen(values), self.shape)
 
 
