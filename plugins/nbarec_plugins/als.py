@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,16 +12,15 @@ from nbarec.arrays import Bools, Floats32, Floats64, Ints32, Ints64, frozen, row
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError
 from nbarec.events import Events
 from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec.products import ItemIndex
-from nbarec.progress import track
 from nbarec.scored_pairs import pair_products
 from nbarec.sparse import Csr
 from nbarec_plugins.als_objectives import Explicit, Implicit, Objective
-from nbarec_plugins.factor_solvers import HalfSweep, exact_rows, strongest_terms
+from nbarec_plugins.als_sweeps import Sides, only_columns, widened
+from nbarec_plugins.exact_rows import Form, exact_rows, strongest_terms
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.sparse_rows import SparseRows
 
@@ -55,6 +55,11 @@ class AlsState:
     def factors(self) -> Floats32:
         """The vectors: float32 [K, d]."""
         return self.index.items
+
+    @cached_property
+    def form(self) -> Form:
+        """`shared`, ready to solve with: found by the first request."""
+        return Form.of(self.shared)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Als(CandidateGenerator[AlsState]):
     scaling: float = param(
         0.5, ge=0, le=1, doc="implicit only: 1 draws users and items by how many events they have, 0 all alike."
     )
-    cg_steps: int = param(3, ge=1, doc="Steps of conjugate gradients in each half of a sweep; 2 is faster.")
+    cg_steps: int = param(2, ge=1, doc="Steps of conjugate gradients in each half of a sweep; 1 is faster.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,9 +133,12 @@ class Als(CandidateGenerator[AlsState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> AlsState:
         """The items' vectors, from small random ones; the same for the same `rng`."""
-        spread = np.float32(START / np.sqrt(self.factors))
-        start = rng.standard_normal((data.events.n_items, self.factors), dtype=np.float32) * spread
-        return self._learnt(data.events, start, self.iterations, self.cg_steps)
+        return self._learnt(data.events, self._start(data.events.n_items, rng), self.iterations, self.cg_steps)
+
+    def _start(self, items: int, rng: np.random.Generator) -> Floats32:
+        start = rng.standard_normal((items, self.factors), dtype=np.float32)
+        start *= np.float32(START / np.sqrt(self.factors))
+        return start
 
     def update(self, state: AlsState, data: Dataset, new: Dataset) -> AlsState:
         """Two sweeps over all data from the old item vectors, of twice the steps: not a refit, but close to one.
@@ -146,17 +154,15 @@ class Als(CandidateGenerator[AlsState]):
         start[state.item] = state.factors
         return self._learnt(data.events, start, UPDATE_SWEEPS, 2 * self.cg_steps)
 
-    def _learnt(self, events: Events, start: Floats32, sweeps: int, steps: int) -> AlsState:
-        """The state after so many sweeps from the item vectors `start` float32 [n_items, factors or more]."""
+    def _learnt(self, events: Events, items: Floats32, sweeps: int, steps: int) -> AlsState:
+        """The state after so many sweeps from the item vectors `items` float32 [n_items, factors or more]."""
         mean = _mean(events) if self.mode == "explicit" else 0.0
         objective = self._objective(mean)
-        pairs = objective.pairs_of(events)
-        taught = objective.speaks(pairs.transpose())
-        items = np.zeros((len(start), objective.width), np.float32)
-        items[taught, : start.shape[1]] = start[taught]
-        with np.errstate(over="ignore", invalid="ignore"):  # `_check` tells what to do
-            _sweep(objective, _only_columns(pairs, taught), items, sweeps, steps)
-        return _state(objective, items, np.flatnonzero(taught & objective.remains(items)), mean)
+        with np.errstate(over="ignore", invalid="ignore"):  # `sweep` tells what to do
+            sides = Sides.of(objective, events)
+            items = widened(items, objective.width)
+            sides.sweep(items, sweeps, steps)
+        return _state(objective, items, np.flatnonzero(sides.taught & objective.remains(items)), mean)
 
     def generate(self, state: AlsState, request: Request, limit: int) -> Candidates:
         """The items with the largest scores, best first."""
@@ -177,12 +183,12 @@ class Als(CandidateGenerator[AlsState]):
         """The vector of each row, float64 [B, d], and whether its history says anything; zeros where it does not."""
         objective = self._objective(state.mean)
         pairs, problem = self._problem(state, request.history)
-        return exact_rows(problem, objective.design(state.factors), state.shared), objective.speaks(pairs)
+        return exact_rows(problem, objective.design(state.factors), state.form), objective.speaks(pairs)
 
     def _problem(self, state: AlsState, history: Events) -> tuple[SparseRows, RidgeRows]:
         """Each row's pairs with items that have a vector, by their places, and what these ask of the row's vector."""
         objective = self._objective(state.mean)
-        pairs = _only_columns(objective.pairs_of(history), state.place >= 0)
+        pairs = only_columns(objective.pairs_of(history), state.place >= 0)
         pairs = replace(pairs, column=state.place[pairs.column], columns=len(state.item))
         return pairs, objective.problem(pairs, len(state.item)).without(objective.offset(state.factors))
 
@@ -198,12 +204,12 @@ class Als(CandidateGenerator[AlsState]):
         objective, place = self._objective(state.mean), state.place[item].astype(np.int64)
         _, problem = self._problem(state, request.history.take_rows(rows))
         design = objective.design(state.factors)
-        users, level = objective.asked(exact_rows(problem, design, state.shared))
+        users, level = objective.asked(exact_rows(problem, design, state.form))
         known = np.flatnonzero(place >= 0)
         of_known, places = of_row[known], place[known]
         score = level[of_row]
         score[known] += pair_products(users, state.factors, of_known, places)
-        pair, term, amount = strongest_terms(problem, design, state.shared, of_known, places, limit)
+        pair, term, amount = strongest_terms(problem, design, state.form, of_known, places, limit)
         chosen = state.item[problem.column[term]]
         return Evidence.strongest(known[pair], chosen, amount, score, limit, "you chose {}")
 
@@ -224,32 +230,6 @@ def _mean(events: Events) -> float:
     return float(weight.mean()) if len(weight) else 0.0
 
 
-def _sweep(objective: Objective, pairs: SparseRows, items: Floats32, sweeps: int, steps: int) -> None:
-    """Better item vectors float32 [items, d], in place; `pairs` (users x items) are those of items with a vector."""
-    by_item = pairs.transpose()
-    user_side = HalfSweep.of(objective.problem(pairs, int(objective.speaks(by_item).sum())), objective.width)
-    item_side = HalfSweep.of(objective.problem(by_item, int(objective.speaks(pairs).sum())), objective.width)
-    users = np.zeros((pairs.rows, objective.width), np.float32)
-    with track("als sweeps", sweeps) as advance:
-        # One step a sweep: each starts from the one before.
-        for _ in range(sweeps):
-            objective.improve(user_side, users, items, steps)
-            _check(users, pairs)
-            objective.improve(item_side, items, users, steps)
-            _check(items, pairs)
-            advance(1)
-
-
-def _check(vectors: Floats32, pairs: SparseRows) -> None:
-    """Raise ConfigError where vectors are not finite."""
-    if not np.isfinite(vectors).all():
-        largest = float(np.abs(pairs.value).max())
-        raise ConfigError(
-            f"als: the vectors grew beyond what float32 holds; the weights reach {largest:g} in size: "
-            "cap them with data.feedback.combine.max, or use data.feedback.transform: log1p"
-        )
-
-
 def _state(objective: Objective, items: Floats32, item: Ints64, mean: float) -> AlsState:
     """The state of the items at positions `item` that have a vector."""
     place = np.full(len(items), -1, np.int32)
@@ -257,15 +237,6 @@ def _state(objective: Objective, items: Floats32, item: Ints64, mean: float) -> 
     factors = items[item]
     shared = objective.shared(objective.design(factors))
     return AlsState(frozen(item.astype(np.int32)), frozen(place), ItemIndex.of(factors), frozen(shared), mean)
-
-
-def _only_columns(pairs: SparseRows, keep: Bools) -> SparseRows:
-    """The same rows with the entries in those columns alone where `keep` bool [columns] holds."""
-    kept = keep[pairs.column]
-    if kept.all():
-        return pairs
-    indptr = row_pointers(np.bincount(pairs.row_of[kept], minlength=pairs.rows))
-    return SparseRows(frozen(indptr), frozen(pairs.column[kept]), frozen(pairs.value[kept]), pairs.columns)
 
 
 def _at_places(excluded: Csr, state: AlsState) -> Csr:

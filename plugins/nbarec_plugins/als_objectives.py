@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats32, Floats64
+from nbarec.arrays import Bools, Floats32, Floats64, frozen
 from nbarec.events import Events
 from nbarec_plugins.factor_solvers import Curvature, HalfSweep, gram
 from nbarec_plugins.ridge_rows import RidgeRows
+from nbarec_plugins.row_shards import occurrences
 from nbarec_plugins.sparse_rows import SparseRows
 
 VANISHED = 1e-12
@@ -32,6 +33,10 @@ class Objective(ABC):
     @abstractmethod
     def speaks(self, pairs: SparseRows) -> Bools:
         """Whether each row's pairs are enough for a vector: bool [rows]."""
+
+    @abstractmethod
+    def speaks_of(self, pairs: SparseRows) -> Bools:
+        """Whether each column's pairs are enough for a vector: bool [columns]."""
 
     @abstractmethod
     def remains(self, vectors: Floats32) -> Bools:
@@ -76,11 +81,20 @@ class Implicit(Objective):
     def pairs_of(self, events: Events) -> SparseRows:
         """Pairs of nonzero weight."""
         matrix, weight = events.matrix(), events.pair_weights()
+        if weight.all():
+            return SparseRows(matrix.indptr, matrix.indices, frozen(weight), matrix.shape[1])
         return SparseRows.from_csr(matrix, weight != 0, weight)
 
     def speaks(self, pairs: SparseRows) -> Bools:
         """Where a weight is positive: without one the least is at zero."""
-        return np.bincount(pairs.row_of[pairs.value > 0], minlength=pairs.rows) > 0
+        positive = pairs.value > 0
+        if positive.all():
+            return np.asarray(pairs.counts > 0)
+        return np.bincount(pairs.row_of[positive], minlength=pairs.rows) > 0
+
+    def speaks_of(self, pairs: SparseRows) -> Bools:
+        """Where a weight is positive."""
+        return occurrences(pairs.column[pairs.value > 0], pairs.columns) > 0
 
     def remains(self, vectors: Floats32) -> Bools:
         """Not where the regularization outweighed all that the pairs say, and every sweep shrank the vector."""
@@ -127,11 +141,15 @@ class Explicit(Objective):
     def pairs_of(self, events: Events) -> SparseRows:
         """Every pair, a weight of 0 is a rating; values are weights less the mean."""
         matrix, weight = events.matrix(), events.pair_weights()
-        return SparseRows.from_csr(matrix, np.ones(len(weight), bool), weight - self.mean)
+        return SparseRows(matrix.indptr, matrix.indices, frozen(weight - self.mean), matrix.shape[1])
 
     def speaks(self, pairs: SparseRows) -> Bools:
         """Where there is a pair."""
-        return pairs.counts > 0
+        return np.asarray(pairs.counts > 0)
+
+    def speaks_of(self, pairs: SparseRows) -> Bools:
+        """Where there is a pair."""
+        return occurrences(pairs.column, pairs.columns) > 0
 
     def remains(self, vectors: Floats32) -> Bools:
         """All: one of zeros says that the mean is the best estimate."""
@@ -165,7 +183,7 @@ class Explicit(Objective):
     def improve(self, rows: HalfSweep, solution: Floats32, other: Floats32, steps: int) -> None:
         """Half a sweep. A row's terms are expected to add up to the mean of all terms."""
         design = self.design(other)
-        terms = np.bincount(rows.problem.column, minlength=len(design))
+        terms = rows.layout.terms
         often = np.sqrt(terms / max(terms.sum(), 1)).astype(np.float32)
         expected = Curvature(gram(design * often[:, None]), counted=False)
         rows.improve(solution, design, expected, steps, self.offset(other))

@@ -2,72 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, rank_in_row, row_pointers
+from nbarec.arrays import Bools, Floats64, Ints32, Ints64, frozen
 from nbarec.batch import Candidates
-from nbarec.kernels import best_first
-from nbarec.scored_pairs import stacked
+from nbarec.kernels import TIE
 from nbarec.sparse import Csr
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, grades, overlaps
+from nbarec.work import in_shards
+from nbarec_plugins.contenders import Contenders, Strength, Wanted
+from nbarec_plugins.overlaps import padded
+from nbarec_plugins.row_products import Product
+from nbarec_plugins.row_slots import RowSlots
 
 
-def best_overlaps(
-    left: SparseRows,
-    right: SparseRows,
-    terms: Sequence[Term],
-    score: Callable[[Overlaps], Floats64],
-    excluded: Csr,
-    limit: int,
-) -> Candidates:
-    """The `limit` best columns that each left row meets in `right`, best first, without the `excluded` ones.
+def best_overlaps(product: Product, score: Strength, excluded: Csr, limit: int) -> Candidates:
+    """The `limit` best columns of each row of a product, best first, without the `excluded` (left rows x columns).
 
-    `score` gives float64 [entries]; only what is above 0 is proposed. Ties go by column. Memory is bounded block by
-    block: what can't be among the best is let go before the next block comes.
+    Only what has a score above 0 is proposed. Scores that differ by no more than `TIE` of the row's largest from one to
+    the next are ties, have the score of the best of them, and go by column, as in `kernels.best_first`.
     """
-    best: list[Candidates] = []
-    # One step a block of rows: what bounds the memory.
-    for met in overlaps(left, right, terms):
-        found = score(met)
-        proposed = found > 0
-        proposed[_positions_of(excluded, met)] = False
-        at = np.flatnonzero(proposed)
-        at = at[_contenders(met.row[at], found[at], met.rows, limit)]
-        best.append(best_first(met.row[at], met.column[at], found[at], met.rows, limit))
-    return stacked(best)
+    rows, columns = product.left.rows, product.right.columns
+    if limit <= 0:
+        return Candidates.empty(rows)
+    wanted = Wanted(limit, excluded)
+    slots = RowSlots.of(np.minimum(product.pairs, min(limit, columns)), (np.int32, np.float32))
+
+    def fill(shard: Sequence[Ints64], _shared: object) -> None:
+        found = Contenders.of(product, shard, score, wanted)
+        best = _ranked(found, limit)
+        if best.unsure.any():  # rare
+            found = Contenders.of(product, shard, score, wanted, bounded=False)
+            best = _ranked(found, limit)
+        slots.put(found.rows, best.counts, (best.item, best.score))
+
+    for _ in in_shards(fill, product.shards()):  # a step a shard
+        pass
+    indptr, (item, kept) = slots.closed()
+    return Candidates(frozen(indptr), frozen(item), frozen(kept))
 
 
-def _positions_of(excluded: Csr, met: Overlaps) -> Ints64:
-    """Which entries of a block are excluded: int64, ascending."""
-    span = slice(excluded.indptr[met.first], excluded.indptr[met.first + met.rows])
-    row = np.repeat(np.arange(met.rows), np.diff(excluded.indptr[met.first : met.first + met.rows + 1]))
-    wanted = row * excluded.shape[1] + excluded.indices[span]
-    there = met.row * excluded.shape[1] + met.column
-    at = np.searchsorted(there, wanted)
-    found = np.append(there, -1)[at] == wanted
-    return np.asarray(at[found])
+@dataclass(frozen=True)
+class _Best:
+    """The best of each row, best first: `counts` int64 [R], `item` int32 [kept], `score` float64 [kept].
 
-
-def _contenders(row: Ints64, score: Floats64, rows: int, limit: int) -> Ints64:
-    """Positions of all that can be among the `limit` best of each row, ties by position: int64, ascending.
-
-    `row` int64 [N] ascending, `score` float64 [N] above 0. What lies two grades or less from the `limit`-th best may
-    tie with it. Where that is all of one grade it surely does, and only the first that have a place stay, with the
-    best, whose score they share: means of few stars tie by the thousand. Elsewhere the whole row stays.
+    `unsure` bool [R]: rows that may have further ties among what was not looked at.
     """
-    grade, last = grades(row, score, rows, max(limit, 1))
-    distance = grade - last[row]
-    near = np.flatnonzero(np.abs(distance) <= 2)
-    place = rank_in_row(row_pointers(np.bincount(row[near], minlength=rows)))
-    free = limit - np.bincount(row[distance > 0], minlength=rows)
-    best = np.zeros(rows)
-    np.maximum.at(best, row[near], score[near])
-    shared = near[score[near] == best[row[near]]]
-    differing = np.zeros(rows, bool)
-    differing[row[near[distance[near] != 0]]] = True
-    kept = (distance > 2) | differing[row]
-    kept[near[place <= free[row[near]]]] = True
-    kept[shared[np.unique(row[shared], return_index=True)[1]]] = True
-    return np.flatnonzero(kept)
+
+    counts: Ints64
+    item: Ints32
+    score: Floats64
+    unsure: Bools
+
+
+def _ranked(found: Contenders, limit: int) -> _Best:
+    """The best first, row by row side by side: sorted by score, then the members of each group of ties by column."""
+    counts = found.counts
+    score = padded(found.strength, found.indptr[:-1], counts, -np.inf)
+    column = padded(found.column, found.indptr[:-1], counts, 0)
+    rows, width = score.shape
+    if not width:
+        return _Best(counts, found.column, found.strength, np.zeros(rows, bool))
+    order = np.argsort(-score, axis=1)
+    order += (np.arange(rows) * width)[:, None]
+    score = score.take(order)
+    tolerance = TIE * found.largest
+    starts_group = np.ones(score.shape, bool)
+    with np.errstate(invalid="ignore"):  # -inf less -inf, behind the last entry: no group of its own
+        np.greater(score[:, :-1] - score[:, 1:], tolerance[:, None], out=starts_group[:, 1:])
+    group = np.cumsum(starts_group).reshape(score.shape)
+    group -= 1
+    bits = int(column.max()).bit_length()
+    key = (group << bits) | column.take(order)
+    key.sort(axis=1)
+    kept = np.minimum(counts, limit)
+    every, last = np.arange(rows), np.maximum(counts, 1) - 1
+    same = group[every, np.maximum(kept, 1) - 1] == group[every, last]
+    unsure = same & (score[every, last] - found.floor <= tolerance)
+    at = np.flatnonzero(np.arange(width) < kept[:, None])
+    key = key.take(at)
+    best_of_group = score.take(np.flatnonzero(starts_group)).take(key >> bits)
+    return _Best(kept, (key & ((1 << bits) - 1)).astype(np.int32), best_of_group, unsure & ~found.whole)

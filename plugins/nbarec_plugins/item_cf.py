@@ -8,22 +8,30 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints32, Ints64
+from nbarec.arrays import Ints32, Ints64
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec_plugins.best_overlaps import best_overlaps
+from nbarec_plugins.contenders import Strength
 from nbarec_plugins.meetings import evidence_of_product
 from nbarec_plugins.neighbours import Measure, Signal, Similarity
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term
+from nbarec_plugins.overlaps import ratios
+from nbarec_plugins.row_products import Product, Term
+from nbarec_plugins.sparse_rows import SparseRows
 
 Score = Literal["sum", "mean"]
 
 _TERMS: Mapping[Score, tuple[Term, ...]] = {
     "sum": (np.multiply,),
     "mean": (np.multiply, lambda _weight, similarity: np.abs(similarity)),
+}
+
+_SCORES: Mapping[Score, Strength] = {
+    "sum": lambda met: met.sums[0],
+    "mean": lambda met: ratios(met.sums[0], met.sums[1]),
 }
 
 
@@ -94,8 +102,8 @@ class ItemCf(CandidateGenerator[ItemCfState]):
 
     def generate(self, state: ItemCfState, request: Request, limit: int) -> Candidates:
         """Items with more evidence for than against, best first."""
-        read = _read(request)
-        return best_overlaps(read, state.neighbours, _TERMS[self.score], self._scores, request.excluded, limit)
+        product = Product(_read(request), state.neighbours.strips, _TERMS[self.score])
+        return best_overlaps(product, _SCORES[self.score], request.excluded, limit)
 
     def evidence(self, state: ItemCfState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
         """What each item i of the history adds: similarity(i -> j) weight(i), with `score: mean` divided as the score.
@@ -106,9 +114,6 @@ class ItemCf(CandidateGenerator[ItemCfState]):
         return evidence_of_product(
             _read(request), state.neighbours, row, item, limit, "you chose {}", mean=self.score == "mean"
         )
-
-    def _scores(self, met: Overlaps) -> Floats64:
-        return met.sums[0] if self.score == "sum" else met.sums[0] / met.sums[1]
 
 
 def _read(request: Request) -> SparseRows:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints64, frozen, mix64
+from nbarec.arrays import Bools, Floats64, Ints64, frozen, mix64, row_blocks
 from nbarec.events import Events
 from nbarec.progress import track
 from nbarec.sparse import Csr
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest_met, sums_at
+from nbarec_plugins.contenders import Wanted, strongest_met
+from nbarec_plugins.overlaps import Overlaps, ratios
+from nbarec_plugins.row_products import Product, Term
+from nbarec_plugins.sparse_rows import SparseRows, sums_at
 
 Similarity: TypeAlias = Literal["cosine", "adjusted_cosine", "pearson", "jaccard", "conditional"]
 
 NOISE = 1e-12
 """A similarity, or a spread in relation to the values, below this is rounding noise and counts as zero."""
+
+HASHED = 1 << 15
+"""About how many entries are hashed at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Signal:
         matrix = events.matrix()
         keep, value = _SIGNALS[similarity](matrix, events.pair_weights())
         users = SparseRows.from_csr(matrix, keep, value)
-        return cls(users, users.transpose(), users.column_sums(users.value**2))
+        return cls(users, users.transpose(), users.column_sums(np.square(users.value)))
 
     def digest(self) -> Ints64:
         """A 64-bit hash of each item's entries, 0 for an item without any: int64 [items].
@@ -46,10 +52,14 @@ class Signal:
         The sum, modulo 2^64, of a hash of each entry's user and value: it tells which items new events touch,
         whatever the way (a new pair, a changed weight, another mean of the user).
         """
-        user = mix64(self.items.column.astype(np.uint64) + np.uint64(1))
-        hashed = mix64(user ^ self.items.value.view(np.uint64))
-        running = np.append(np.zeros(1, np.uint64), np.cumsum(hashed, dtype=np.uint64))
-        return frozen((running[self.items.indptr[1:]] - running[self.items.indptr[:-1]]).view(np.int64))
+        indptr, digest = self.items.indptr, np.zeros(self.items.rows, np.uint64)
+        for first, last in row_blocks(indptr, HASHED):  # a step a block of items: it stays in the cache
+            inside = slice(indptr[first], indptr[last])
+            user = mix64(self.items.column[inside].astype(np.uint64) + np.uint64(1))
+            hashed = mix64(user ^ self.items.value[inside].view(np.uint64))
+            running = np.append(np.zeros(1, np.uint64), np.cumsum(hashed, dtype=np.uint64))
+            digest[first:last] = np.diff(running.take(indptr[first : last + 1] - indptr[first]))
+        return frozen(digest.view(np.int64))
 
     def near(self, items: Ints64) -> Ints64:
         """Every item that has a user in common with one of these, ascending: int64."""
@@ -83,52 +93,72 @@ class Measure:
         """What `strength` needs the sums of, over what two have in common."""
         return _TERMS[self.similarity]
 
-    def strength(self, met: Overlaps, size_of_row: Floats64, size_of_column: Floats64) -> Floats64:
-        """The similarity of each entry, in [-1, 1], 0 where undefined: float64 [entries]."""
-        pairs = _Pairs(met.common, met.sums, size_of_row, size_of_column, self.alpha)
-        return _FORMULAS[self.similarity](pairs) * (met.common / (met.common + self.shrink))
+    @property
+    def least(self) -> float:
+        """Similarities up to this size are rounding noise."""
+        return NOISE if self.terms else 0.0
+
+    def scales(self, size: Floats64) -> tuple[Floats64, Floats64]:
+        """What `strength` has to know of sizes, float64 [items]: of those of rows, and of those of columns."""
+        return _SCALES[self.similarity](size, self.alpha)
+
+    def strength(self, met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
+        """The similarity of each entry, in [-1, 1], 0 where undefined: float64, shaped as the entries are.
+
+        `of_row` float64 [left rows] and `of_column` float64 [columns] are `scales` of either side.
+        """
+        strength = _FORMULAS[self.similarity](met, of_row, of_column)
+        if self.shrink:
+            strength *= met.common / (met.common + self.shrink)
+        return strength
 
     def nearest(self, signal: Signal, items: Ints64, neighbors: int) -> SparseRows:
         """For each of `items` int64 [M] its `neighbors` most similar others; M rows, by item position.
 
         Similarities of 0 are left out; those within 1e-9 of the row's largest are ties and go by item position.
         """
-        return strongest_met(self._compared(signal, items), neighbors, signal.users.columns)
+        whole = len(items) == signal.items.rows
+        left = signal.items if whole else signal.items.take_rows(items)
+        of_row, of_column = self.scales(signal.size)
+        of_row = of_row.take(items)
 
-    def _compared(self, signal: Signal, items: Ints64) -> Iterator[tuple[Overlaps, Floats64, Bools]]:
-        """Blocks of the items' similarities, and which of them tell of another item."""
+        def strength(met: Overlaps) -> Floats64:
+            return self.strength(met, of_row, of_column)
+
+        product = Product(left, signal.users.strips, self.terms)
+        negative = self.similarity in _CENTRED or bool(signal.users.value.min(initial=0) < 0)
+        wanted = Wanted(neighbors, _themselves(items, signal), self.least, negative)
         with track("similar items", len(items)) as advance:
-            for met in overlaps(signal.items.take_rows(items), signal.users, self.terms):
-                item = items[met.first + met.row]
-                strength = self.strength(met, signal.size[item], signal.size[met.column])
-                yield met, strength, (strength != 0) & (item != met.column)
-                advance(met.rows)
+            return strongest_met(product, strength, wanted, advance)
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Pairs of items: common users, the sums of the measure's terms over them, and both items' sizes."""
-
-    common: Ints64
-    sums: tuple[Floats64, ...]
-    size_of_row: Floats64
-    size_of_column: Floats64
-    alpha: float
+def _themselves(items: Ints64, signal: Signal) -> Csr:
+    """Each item as the one entry of its row: (M x items)."""
+    every = np.arange(len(items) + 1)
+    return Csr(every, items.astype(np.int32), np.ones(len(items), np.float32), (len(items), signal.users.columns))
 
 
-def _cosine(pairs: _Pairs) -> Floats64:
-    return _ratio(pairs.sums[0], pairs.size_of_row * pairs.size_of_column)
+def _inverse_root(size: Floats64) -> Floats64:
+    """1 / sqrt(size), 0 where that is undefined."""
+    return np.divide(1.0, np.sqrt(size), out=np.zeros(len(size)), where=size > 0)
 
 
-def _adjusted_cosine(pairs: _Pairs) -> Floats64:
-    product, x_square, y_square = pairs.sums
+def _cosine(met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
+    strength = met.sums[0] * met.of_columns(of_column)
+    strength *= met.of_rows(of_row)
+    return strength
+
+
+def _adjusted_cosine(met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
+    product, x_square, y_square = met.sums
     return _ratio(product, x_square * y_square)
 
 
-def _pearson(pairs: _Pairs) -> Floats64:
-    product, x_square, y_square, x, y = pairs.sums
-    x_spread, y_spread = _spread(x, x_square, pairs.common), _spread(y, y_square, pairs.common)
-    return _ratio(product - x * y / pairs.common, x_spread * y_spread)
+def _pearson(met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
+    product, x_square, y_square, x, y = met.sums
+    common = np.maximum(met.common, 1)
+    x_spread, y_spread = _spread(x, x_square, common), _spread(y, y_square, common)
+    return _ratio(product - x * y / common, x_spread * y_spread)
 
 
 def _spread(total: Floats64, square: Floats64, common: Ints64) -> Floats64:
@@ -137,18 +167,21 @@ def _spread(total: Floats64, square: Floats64, common: Ints64) -> Floats64:
     return np.where(spread > NOISE * square, spread, 0.0)
 
 
-def _jaccard(pairs: _Pairs) -> Floats64:
-    return pairs.common / (pairs.size_of_row + pairs.size_of_column - pairs.common)
-
-
-def _conditional(pairs: _Pairs) -> Floats64:
-    return np.asarray(pairs.common / (pairs.size_of_row * pairs.size_of_column**pairs.alpha))
-
-
 def _ratio(product: Floats64, squares: Floats64) -> Floats64:
-    """product / sqrt(squares), 0 where undefined or noise."""
-    ratio = np.divide(product, np.sqrt(squares), out=np.zeros(len(product)), where=squares > 0)
-    return np.where(np.abs(ratio) > NOISE, ratio, 0.0)
+    """product / sqrt(squares), 0 where undefined."""
+    return np.divide(product, np.sqrt(squares), out=np.zeros(product.shape), where=squares > 0)
+
+
+def _jaccard(met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
+    either = met.of_rows(of_row) + met.of_columns(of_column)
+    either -= met.common
+    return ratios(met.common, either)
+
+
+def _conditional(met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
+    strength = met.common * met.of_columns(of_column)
+    strength *= met.of_rows(of_row)
+    return strength
 
 
 _PRODUCT: Term = np.multiply
@@ -163,12 +196,29 @@ _TERMS: Mapping[Similarity, tuple[Term, ...]] = {
     "conditional": (),
 }
 
-_FORMULAS: Mapping[Similarity, Callable[[_Pairs], Floats64]] = {
+_CENTRED = {"adjusted_cosine", "pearson"}
+"""Measures of what lies above and below a mean, so that they can be negative whatever the values are."""
+
+_FORMULAS: Mapping[Similarity, Callable[[Overlaps, Floats64, Floats64], Floats64]] = {
     "cosine": _cosine,
     "adjusted_cosine": _adjusted_cosine,
     "pearson": _pearson,
     "jaccard": _jaccard,
     "conditional": _conditional,
+}
+
+
+def _inverse_power(size: Floats64, alpha: float) -> Floats64:
+    """size^-alpha, 0 where that is undefined."""
+    return np.power(size, -alpha, out=np.zeros(len(size)), where=size > 0)
+
+
+_SCALES: Mapping[Similarity, Callable[[Floats64, float], tuple[Floats64, Floats64]]] = {
+    "cosine": lambda size, _alpha: (_inverse_root(size), _inverse_root(size)),
+    "adjusted_cosine": lambda size, _alpha: (size, size),
+    "pearson": lambda size, _alpha: (size, size),
+    "jaccard": lambda size, _alpha: (size, size),
+    "conditional": lambda size, alpha: (_inverse_power(size, 1.0), _inverse_power(size, alpha)),
 }
 
 

@@ -19,7 +19,8 @@ from nbarec.products import ItemIndex
 from nbarec.scored_pairs import pair_products
 from nbarec.tables import Table
 from nbarec.traits import Traits
-from nbarec_plugins.nonnegative import factorise, nonnegative_rows, singular_start, times_dense
+from nbarec_plugins.nonnegative import factorise, nonnegative_rows, singular_start
+from nbarec_plugins.sparse_products import PaddedRows, SparseProducts
 from nbarec_plugins.sparse_rows import SparseRows
 
 UPDATE_ITERATIONS = 5
@@ -53,7 +54,7 @@ class Nmf(CandidateGenerator[NmfState]):
     Minimises the sum over users u and items i of c_i (x_ui - w_u . h_i)^2, plus `regularization` |w_u|^2 for each u. x
     is a pair's weight to the power of `power`, and 0 where there is no pair or its weight is not positive; c_i = (users
     of i)^-balance. Found by hierarchical alternating least squares (Cichocki, Phan 2009) from NNDSVD (Boutsidis,
-    Gallopoulos 2008), which leaves hardly anything to chance.
+    Gallopoulos 2008), which leaves hardly anything to chance, and with extrapolation (Ang, Gillis 2019).
 
     Nothing is ever subtracted, so a factor is a part: a taste, with the items that it likes. Scale and order are fixed:
     sum_i c_i h_ik^2 = 1 for every factor k, and factors stand by sum_u w_uk^2, largest first; so a user's loadings
@@ -87,9 +88,9 @@ class Nmf(CandidateGenerator[NmfState]):
         """The factors of these events; `rng` serves a random range finder alone."""
         pairs = self._pairs(data.events)
         importance = self._importance(pairs)
-        rows = _balanced(pairs, importance)
-        start = singular_start(rows, self.factors, rng)
-        found = factorise(rows, start, self.regularization, self.iterations, self.tolerance)
+        matrix = SparseProducts.of(_balanced(pairs, importance))
+        start = singular_start(matrix, self.factors, rng)
+        found = factorise(matrix, start, self.regularization, self.iterations, self.tolerance)
         strongest = np.argsort(-np.square(found.users).sum(axis=0), kind="stable")
         return _state(found.items[:, strongest], importance, data.full_catalog())
 
@@ -105,12 +106,12 @@ class Nmf(CandidateGenerator[NmfState]):
             return state
         pairs = self._pairs(data.events)
         importance = self._importance(pairs)
-        rows = _balanced(pairs, importance)
-        start = np.zeros((rows.columns, self.factors))
+        matrix = SparseProducts.of(_balanced(pairs, importance))
+        start = np.zeros((pairs.columns, self.factors), np.float32)
         start[: len(state.item_factors)] = state.item_factors
-        start *= np.sqrt(importance)[:, None]
+        start *= np.sqrt(importance).astype(np.float32)[:, None]
         iterations = min(UPDATE_ITERATIONS, self.iterations)
-        found = factorise(rows, _of_length_one(start), self.regularization, iterations, self.tolerance)
+        found = factorise(matrix, _of_length_one(start), self.regularization, iterations, self.tolerance)
         return _state(found.items, importance, data.full_catalog())
 
     def generate(self, state: NmfState, request: Request, limit: int) -> Candidates:
@@ -144,7 +145,7 @@ class Nmf(CandidateGenerator[NmfState]):
         """The loadings that explain each row of `history` best: float64 [B, f], at least 0; zeros without a history."""
         pairs = self._pairs(history)
         weighed = SparseRows(pairs.indptr, pairs.column, pairs.value * state.importance[pairs.column], pairs.columns)
-        right = times_dense(weighed, state.item_factors)
+        right = PaddedRows.of(weighed, np.float64).times(state.item_factors)
         return nonnegative_rows(right, state.gram + self.regularization * np.eye(len(state.gram)))
 
     def _pairs(self, events: Events) -> SparseRows:
@@ -163,15 +164,15 @@ def _balanced(pairs: SparseRows, importance: Floats64) -> SparseRows:
     return SparseRows(pairs.indptr, pairs.column, pairs.value * np.sqrt(importance)[pairs.column], pairs.columns)
 
 
-def _of_length_one(columns: Floats64) -> Floats64:
+def _of_length_one(columns: Floats32) -> Floats32:
     length = np.linalg.norm(columns, axis=0)
-    return columns / np.where(length > 0, length, 1.0)
+    return np.asarray(columns / np.where(length > 0, length, 1), np.float32)
 
 
-def _state(items: Floats64, importance: Floats64, catalog: Table) -> NmfState:
+def _state(items: Floats32, importance: Floats64, catalog: Table) -> NmfState:
     """From H sqrt(c), whose columns have length 1."""
     root = np.sqrt(importance)[:, None]
-    factors = np.divide(items, root, out=np.zeros_like(items), where=root > 0).astype(np.float32)
+    factors = np.divide(items, root, out=np.zeros(items.shape), where=root > 0).astype(np.float32)
     kept = np.asarray(factors * root, np.float64)
     return NmfState(ItemIndex.of(factors), frozen(importance), frozen(kept.T @ kept), _tastes(factors, catalog))
 

@@ -1,206 +1,285 @@
-"""Non-negative least squares by coordinate descent, and the non-negative factorisation that is made of it."""
+"""Non-negative least squares, and the non-negative factorisation that is made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, rank_in_row, row_pointers
+from nbarec.arrays import AnyArray, Bools, Floats32, Floats64
 from nbarec.progress import track
-from nbarec_plugins.sparse_rows import SparseRows
+from nbarec.work import current, in_shards
+from nbarec_plugins.sparse_products import SparseProducts
+from nbarec_plugins.truncated_svd import gram, truncated_svd
 
-BLOCK_BYTES = 1 << 20
-"""What one block of gathered vectors, or of rows under descent, may take: it is read again while it is in the cache."""
+EXCHANGE_BYTES = 1 << 25
+"""What one block of exact solutions may take."""
 
-PIECE = 1024
-"""A longer row is added up in pieces of this many entries, which bounds the memory and depends on the row alone."""
+EXPECTED = 0.02
+"""Places with more than this share of the largest value, negative ones allowed, are expected to be positive."""
 
-CLOSE = 1e-10
-"""A row is solved when no coordinate moved by more than this share of its largest in a whole sweep."""
+CLOSE = 1e-12
+"""Values and slopes below zero by less than this share of the row's largest are zeros."""
 
-MOST_SWEEPS = 1000
-"""Where two factors are nearly the same, coordinates crawl along a flat valley: any point of it is as good."""
+PATIENCE = 3
+"""Exchanges of whole blocks that may fail to leave fewer wrong places, before places are exchanged one by one."""
 
-INNER_SWEEPS = 4
-"""Sweeps over one side before the other: the sparse product is the costly part (Gillis, Glineur 2012)."""
+MOST_EXCHANGES = 1000
+"""Where two factors are nearly the same, rounding may send a row in circles: any point of it is as good."""
 
-OVERSAMPLING, POWER_STEPS = 10, 4
-"""Further directions of the random range finder, and how often it is sharpened."""
+RIDGE = 1e-12
+"""Share of the largest diagonal entry that is added to the diagonal, so that no system is singular."""
 
+SWEPT_BYTES = 1 << 19
+"""One block of rows under descent: it is read once for each factor, so it should stay in the cache. The same whatever
+memory there is, as the bits of a product depend on its shape."""
 
-def times_dense(rows: SparseRows, dense: Floats32 | Floats64) -> Floats64:
-    """rows @ dense: `dense` [columns, d] -> float64 [rows, d], by gathering and adding up segments, all in float64.
+FIRST_SWEEPS = 3
+"""Sweeps over the loadings when they begin at zero. Later one does: more would chase what the other side moves."""
 
-    A row's bits depend on its own entries alone.
-    """
-    width = dense.shape[1]
-    pieces = -(-rows.counts // PIECE)
-    starts = np.repeat(rows.indptr[:-1], pieces) + PIECE * (rank_in_row(row_pointers(pieces)) - 1)
-    ends = np.append(starts[1:], len(rows.column))
-    summed = np.empty((len(starts), width))
-    most = max(BLOCK_BYTES // (8 * width), 1)
-    first = 0
-    # One step a block of pieces: what bounds the memory.
-    while first < len(starts):
-        last = max(int(np.searchsorted(ends, starts[first] + most, side="right")), first + 1)
-        entries = slice(starts[first], ends[last - 1])
-        gathered = dense.take(rows.column[entries], axis=0).astype(np.float64, copy=False)
-        gathered *= rows.value[entries, None]
-        np.add.reduceat(gathered, starts[first:last] - starts[first], axis=0, out=summed[first:last])
-        first = last
-    product = np.zeros((rows.rows, width))
-    filled = np.flatnonzero(pieces)
-    if len(filled):
-        product[filled] = np.add.reduceat(summed, row_pointers(pieces)[filled], axis=0)
-    return product
+STRETCH, LONGER, LOOSER, SHORTER = 0.5, 1.05, 1.01, 1.5
+"""How far ahead a side starts, as a share of its last step: at first, and by what factors it and the most that it may
+be grow after a step down, and shrink after a step up (Ang, Gillis 2019)."""
 
+LATEST = 3
+"""Iterations whose gain is averaged: stretched steps gain unevenly."""
 
-def _sweep(found: Floats64, residual: Floats64, normal: Floats64) -> None:
-    """Each coordinate in turn goes to its best value, never below 0, in place.
+START_TOLERANCE = 1e-4
+"""How exact the singular vectors are that fitting starts from: enough that chance decides nothing."""
 
-    `found` w [d, B], `residual` right - normal w [d, B], `normal` [d, d]. There is no sum in here: a row's bits do not
-    depend on the rows beside it.
-    """
-    # One step a factor: each sees what the ones before it became.
-    for factor, curvature in enumerate(np.diag(normal)):
-        if curvature <= 0:
-            continue
-        moved = np.maximum(found[factor] + residual[factor] / curvature, 0.0) - found[factor]
-        found[factor] += moved
-        residual -= normal[factor][:, None] * moved
-
-
-def _blocks(rows: int, width: int) -> Iterator[slice]:
-    step = max(BLOCK_BYTES // (8 * width), 1)
-    return (slice(start, start + step) for start in range(0, rows, step))
-
-
-def improved_rows(start: Floats64, right: Floats64, normal: Floats64, sweeps: int) -> Floats64:
-    """The rows w of `start` float64 [rows, d] after some sweeps down w' normal w / 2 - right . w, w >= 0.
-
-    `right` float64 [rows, d], `normal` float64 [d, d], symmetric, no negative eigenvalue.
-    """
-    better = np.empty_like(start)
-    # One step a block of rows, and in it one a sweep: the block stays in the cache.
-    for block in _blocks(len(start), start.shape[1]):
-        found = start[block].T.copy()
-        residual = right[block].T - normal @ found
-        for _ in range(sweeps):
-            _sweep(found, residual, normal)
-        better[block] = found.T
-    return better
+NEGLIGIBLE = 1e-6
+"""Entries of a vector of length 1 that are taken for zeros."""
 
 
 def nonnegative_rows(right: Floats64, normal: Floats64) -> Floats64:
     """The w >= 0 that minimises w' normal w / 2 - right . w, for each row of `right` float64 [rows, d].
 
-    Coordinate descent (Hildreth 1957; Franc, Hlavac, Navara 2005) from 0 until the row is solved; a solved row is left
-    as it is, so that its bits depend on itself alone. `normal` float64 [d, d], symmetric, no negative eigenvalue.
+    Exact, by block principal pivoting (Portugal, Judice, Vicente 1994; Kim, Park 2011): guess which places are
+    positive, solve for these alone, and exchange the places that came out negative or would lower the loss if they were
+    positive, until there are none. Three or four small systems a row, where descent takes dozens of sweeps. `normal`
+    float64 [d, d], symmetric, no negative eigenvalue. A row's bits depend on itself alone.
     """
     solved = np.zeros_like(right)
-    for block in _blocks(len(right), right.shape[1]):  # one step a block of rows: it stays in the cache
-        solved[block] = _solved(right[block].T.copy(), normal).T
+    width, largest = len(normal), float(normal.diagonal().max(initial=0.0))
+    if largest <= 0:
+        return solved
+    normal = normal + RIDGE * largest * np.eye(width)
+    inverse = np.linalg.inv(normal)
+    step = max(1, current().block_bytes(EXCHANGE_BYTES) // (16 * width * (width + 4)))
+
+    def solve(start: int, _: object) -> None:
+        block = right[start : start + step]
+        solved[start : start + step] = _pivoted(block, normal, np.matvec(inverse, block))
+
+    for _ in in_shards(solve, range(0, len(right), step)):
+        pass  # each has filled rows of its own
     return solved
 
 
-def _solved(right: Floats64, normal: Floats64) -> Floats64:
-    """The same for one block, [d, B]; it may be written over."""
-    solved = np.zeros_like(right)
-    found, residual, open_rows = np.zeros_like(right), right, np.arange(right.shape[1])
-    # One step a sweep over the rows that are still moving.
-    for _ in range(MOST_SWEEPS):
-        before = found.copy()
-        _sweep(found, residual, normal)
-        moving = np.abs(found - before).max(axis=0) > CLOSE * found.max(axis=0)
-        if not moving.all():
-            solved[:, open_rows[~moving]] = found[:, ~moving]
-            found, residual = found[:, moving], residual[:, moving]
-            open_rows = open_rows[moving]
-        if not len(open_rows):
-            return solved
-    solved[:, open_rows] = found
+def _pivoted(right: Floats64, normal: Floats64, guess: Floats64) -> Floats64:
+    """The same for a block of rows, from what the solution would be with negative values: [B, d]."""
+    solved, open_rows = np.zeros_like(right), np.arange(len(right))
+    positive = guess > EXPECTED * guess.max(axis=1, initial=0.0, keepdims=True)
+    fewest, patience = np.full(len(right), right.shape[1] + 1), np.full(len(right), PATIENCE)
+    # One step an exchange, of the rows that are not solved yet.
+    for _ in range(MOST_EXCHANGES):
+        values = _solved_at(positive, right, normal)
+        solved[open_rows] = np.maximum(values, 0.0)
+        wrong = _wrong(values, np.matvec(normal, values), right, positive)
+        count = wrong.sum(axis=1)
+        left = np.flatnonzero(count)
+        if not len(left):
+            break
+        open_rows, right, positive, wrong = open_rows[left], right[left], positive[left], wrong[left]
+        count, fewest, patience = count[left], fewest[left], patience[left]
+        patience = np.where(count < fewest, PATIENCE, patience - 1)
+        fewest = np.minimum(fewest, count)
+        positive = positive ^ _exchanged(wrong, patience < 0)
     return solved
+
+
+def _wrong(values: Floats64, image: Floats64, right: Floats64, positive: Bools) -> Bools:
+    """Positive places whose value is negative, and zeros that would lower the loss if they were positive: [B, d]."""
+    low_values = values < -CLOSE * np.abs(values).max(axis=1, keepdims=True)
+    low_slopes = image - right < -CLOSE * np.abs(right).max(axis=1, keepdims=True)
+    return np.asarray(np.where(positive, low_values, low_slopes), bool)
+
+
+def _exchanged(wrong: Bools, one_by_one: Bools) -> Bools:
+    """All wrong places of a row; the last alone where `one_by_one` says so, which can't go in circles (Murty 1974)."""
+    if not one_by_one.any():
+        return wrong
+    last = wrong.shape[1] - 1 - wrong[:, ::-1].argmax(axis=1)
+    return np.where(one_by_one[:, None], np.arange(wrong.shape[1]) == last[:, None], wrong)
+
+
+def _solved_at(positive: Bools, right: Floats64, normal: Floats64) -> Floats64:
+    """The solution of each row's equations at its positive places alone, zeros elsewhere: float64 [B, d]."""
+    width = len(normal)
+    values, counts = np.zeros(right.size), positive.sum(axis=1)
+    # One step a size of system, at most d: rows of the same size are solved side by side, each by itself.
+    for size in sorted(set(counts.tolist()) - {0}):
+        rows = np.flatnonzero(counts == size)
+        place = np.flatnonzero(positive[rows]).reshape(-1, size) % width
+        system = normal.ravel().take(place[:, :, None] * width + place[:, None, :])
+        at = rows[:, None] * width + place
+        values[at] = np.linalg.solve(system, right.ravel().take(at)[:, :, None])[:, :, 0]
+    return values.reshape(right.shape)
 
 
 @dataclass(frozen=True)
 class Factorisation:
-    """`users` W float64 [users, d] and `items` H float64 [items, d], both >= 0 and each column of H of length 1 (or 0:
-    a factor that nothing is left for); `losses`: the objective after each iteration, falling."""
+    """`users` W float32 [users, d] and `items` H float32 [items, d], both >= 0 and each column of H of length 1 (or 0:
+    a factor that nothing is left for); `losses`: the objective after each iteration that lowered it."""
 
-    users: Floats64
-    items: Floats64
+    users: Floats32
+    items: Floats32
     losses: tuple[float, ...]
 
 
-def factorise(rows: SparseRows, start: Floats64, ridge: float, iterations: int, tolerance: float) -> Factorisation:
+def factorise(
+    matrix: SparseProducts, start: Floats32, ridge: float, iterations: int, tolerance: float
+) -> Factorisation:
     """Minimise |X - W H'|^2 / 2 + ridge |W|^2 / 2 over W, H >= 0 with columns of H of length 1, from H = `start`.
 
-    Hierarchical alternating least squares (Cichocki, Phan 2009), several sweeps a side (Gillis, Glineur 2012). `rows` X
-    (users x items); an absent entry is 0. A column h_k of length 1 that is best for the others as they are is the
-    positive part of X'w_k - sum over j != k of (w_j . w_k) h_j, scaled to length 1: no step makes the loss rise. Stops
-    early where an iteration takes less than the share `tolerance` off the loss.
+    Hierarchical alternating least squares (Cichocki, Phan 2009): a sweep over the items, one over the users, and so on,
+    each from a stretch ahead, where the last one leads (Ang, Gillis 2019): a third of the iterations do. Where the loss
+    rose by that, the iteration does not count, and the next one is plain: no loss is above the one before. `matrix` X
+    (users x items); an absent entry is 0. Stops early where the latest iterations take less than the share `tolerance`
+    off the loss, on average. The same bits for any number of workers.
     """
-    columns, size = rows.transpose(), float(rows.value @ rows.value)
-    items, users, losses = start, np.zeros((rows.rows, start.shape[1])), list[float]()
-    across = users.T @ users
+    descent = _Descent(matrix, start, ridge)
     with track("factorising", iterations) as advance:
-        # One step an iteration: each side in turn.
-        for iteration in range(iterations):
-            if iteration:
-                items = _improved_items(items, times_dense(columns, users), across)
-            right = times_dense(rows, items)
-            normal = items.T @ items + ridge * np.eye(items.shape[1])
-            users = improved_rows(users, right, normal, INNER_SWEEPS if iteration else 3 * INNER_SWEEPS)
-            across = users.T @ users
-            losses.append(float(size + np.vdot(across, normal)) / 2 - float(np.vdot(right, users)))
+        advance(1)
+        # One step an iteration: each starts from the one before.
+        for _ in range(1, iterations):
+            plain, fell = not descent.stretched, descent.iterate()
             advance(1)
-            if iteration and losses[-2] - losses[-1] <= tolerance * losses[-2]:
-                break
-    return Factorisation(users, items, tuple(losses))
+            losses = descent.losses[-1 - LATEST :]
+            if (plain and not fell) or (
+                len(losses) > LATEST and losses[0] - losses[-1] <= LATEST * tolerance * losses[0]
+            ):
+                break  # little is left to gain; or rounding is all that moves the loss
+    return descent.scaled()
 
 
-def _improved_items(items: Floats64, right: Floats64, gram: Floats64) -> Floats64:
-    """After some sweeps over the columns of length 1. `right` X'W [items, d], `gram` W'W [d, d]."""
-    found, wanted = items.T.copy(), np.ascontiguousarray(right.T)
-    # One step a sweep, and in it one a factor: each sees what the ones before it became.
-    for _ in range(INNER_SWEEPS):
-        for factor in range(len(gram)):
-            direction = wanted[factor] - gram[factor] @ found + gram[factor, factor] * found[factor]
-            np.maximum(direction, 0.0, out=direction)
-            length = np.linalg.norm(direction)
-            if length > 0:
-                found[factor] = direction / length
-    return np.ascontiguousarray(found.T)
+class _Descent:
+    """Both sides on their way down: `best` (W, H) and the `losses` on the way there.
+
+    The length of H's columns matters to the ridge alone. So the objective that is descended leaves it free, and has
+    ridge sum_k |w_k|^2 |h_k|^2 / 2 instead: the same at columns of length 1, and of one form for either side.
+    """
+
+    def __init__(self, matrix: SparseProducts, start: Floats32, ridge: float) -> None:
+        self.matrix, self.ridge = matrix, ridge
+        self.users = np.zeros((matrix.forward.rows, start.shape[1]), np.float32)
+        self.items = self.ahead_items = start
+        self.share, self.most, self.stretched = STRETCH, 1.0, False
+        found, loss = self._swept_users(self.users, FIRST_SWEEPS)
+        self.users = self.ahead_users = found
+        self.best, self.losses = (found, start), [loss]
+
+    def iterate(self) -> bool:
+        """A sweep over each side. Whether the loss fell; if not, it was for nothing, and the next one is plain."""
+        share = self.share if self.stretched else 0.0
+        right = self.matrix.backward.times(self.ahead_users)
+        found = improved_rows(self.ahead_items, right, _normal(self.ahead_users, self.ridge), 1)
+        self.ahead_items, self.items = _ahead(found, self.items, share), found
+        found, loss = self._swept_users(self.ahead_users, 1)
+        if loss > self.losses[-1]:
+            self.users, self.items = self.ahead_users, self.ahead_items = self.best
+            self.share, self.most, self.stretched = self.share / SHORTER, self.share, False
+            return False
+        self.best = found, self.ahead_items
+        self.losses.append(loss)
+        self.ahead_users, self.users = _ahead(found, self.users, share), found
+        self.share, self.most, self.stretched = min(LONGER * self.share, self.most), min(LOOSER * self.most, 1.0), True
+        return True
+
+    def _swept_users(self, start: Floats32, sweeps: int) -> tuple[Floats32, float]:
+        """Better users for the items ahead, and the objective with them."""
+        right, normal = self.matrix.forward.times(self.ahead_items), _normal(self.ahead_items, self.ridge)
+        found = improved_rows(start, right, normal, sweeps)
+        explained = float(np.vecdot(right, found).sum(dtype=np.float64))
+        return found, float(self.matrix.square_sum + np.vdot(gram(found), normal)) / 2 - explained
+
+    def scaled(self) -> Factorisation:
+        """The best, with columns of H of length 1."""
+        users, items = self.best
+        length = np.sqrt(np.diag(gram(items)))
+        shrunk = np.where(length > 0, length, 1.0).astype(np.float32)
+        return Factorisation(users * length.astype(np.float32), items / shrunk, tuple(self.losses))
 
 
-def singular_start(rows: SparseRows, width: int, rng: np.random.Generator) -> Floats64:
-    """Columns to start from, >= 0 and of length 1: float64 [columns of `rows`, width].
+def _ahead(now: Floats32, before: Floats32, share: float) -> Floats32:
+    """Where the step from `before` to `now` leads if it is taken further by this share; nothing is below 0."""
+    if not share:
+        return now
+    further = now - before
+    further *= np.float32(share)
+    further += now
+    np.maximum(further, 0, out=further)
+    return further
+
+
+def _normal(factors: Floats32, ridge: float) -> Floats64:
+    """What stands in the normal equations of the other side: float64 [d, d]."""
+    products = gram(factors)
+    return products + ridge * np.diag(np.diag(products))
+
+
+def improved_rows(start: Floats32, right: Floats32, normal: Floats64, sweeps: int) -> Floats32:
+    """The rows w of `start` float32 [rows, d] after some sweeps down w' normal w / 2 - right . w, w >= 0.
+
+    A sweep takes each coordinate in turn to its best value, given the others. `right` float32 [rows, d], `normal`
+    float64 [d, d], symmetric, no negative eigenvalue.
+    """
+    better = np.empty_like(start)
+    step = max(1, SWEPT_BYTES // (4 * max(start.shape[1], 1)))
+    rounded = normal.astype(np.float32)
+
+    def improve(first: int, _: object) -> None:
+        block = slice(first, first + step)
+        found, wanted = start[block].T.copy(), right[block].T.copy()
+        for _ in range(sweeps):
+            _sweep(found, wanted, rounded)
+        better[block] = found.T
+
+    for _ in in_shards(improve, range(0, len(start), step)):
+        pass  # each has filled rows of its own
+    return better
+
+
+def _sweep(found: Floats32, right: Floats32, normal: Floats32) -> None:
+    """Each coordinate in turn goes to its best value, never below 0, in place: `found` and `right` [d, B]."""
+    change = np.empty(found.shape[1], np.float32)
+    # One step a factor: each sees what the ones before it became.
+    for factor, curvature in enumerate(normal.diagonal()):
+        if curvature > 0:
+            np.matmul(normal[factor], found, out=change)
+            np.subtract(right[factor], change, out=change)
+            change /= curvature
+            change += found[factor]
+            np.maximum(change, 0, out=found[factor])
+
+
+def singular_start(matrix: SparseProducts, width: int, rng: np.random.Generator) -> Floats32:
+    """Columns to start from, >= 0 and of length 1: float32 [columns of the matrix, width].
 
     NNDSVD (Boutsidis, Gallopoulos 2008): of the k-th singular pair u v', the positive or the negative parts of both,
-    whichever are larger together. Singular vectors by a random range finder (Halko, Martinsson, Tropp 2011). Zeros
-    where there are fewer singular vectors than `width`.
+    whichever are larger together. Zeros where there are fewer singular pairs than `width`.
     """
-    columns = rows.transpose()
-    rank = min(rows.rows, rows.columns, width + OVERSAMPLING)
-    start = np.zeros((rows.columns, width))
-    if not rank:
-        return start
-    left = np.linalg.qr(times_dense(rows, rng.standard_normal((rows.columns, rank)))).Q
-    for _ in range(POWER_STEPS):  # a step sharpens the range
-        left = np.linalg.qr(times_dense(rows, np.linalg.qr(times_dense(columns, left)).Q)).Q
-    right, _, mixed = np.linalg.svd(times_dense(columns, left), full_matrices=False)
-    left = left @ mixed.T
-    up, down = _positive_part(left, right), _positive_part(-left, -right)
-    chosen = np.where(up[1] >= down[1], up[0], down[0])
-    start[:, : min(rank, width)] = chosen[:, :width]
+    found = truncated_svd(matrix, width, rng, START_TOLERANCE)
+    start = np.zeros((matrix.forward.columns, width), np.float32)
+    up, down = _positive_part(found.left, found.right), _positive_part(-found.left, -found.right)
+    start[:, : len(found.value)] = np.where(up[1] >= down[1], up[0], down[0])
     return start
 
 
-def _positive_part(left: Floats64, right: Floats64) -> tuple[Floats64, Floats64]:
+def _positive_part(left: Floats32, right: Floats32) -> tuple[Floats32, AnyArray]:
     """The positive part of each right vector, of length 1, and how much of the pair the positive parts hold."""
-    left_size = np.linalg.norm(np.maximum(left, 0.0), axis=0)
-    part = np.maximum(right, 0.0)
+    left_size = np.linalg.norm(np.maximum(left, 0), axis=0)
+    # What is less would only grow smaller, down to numbers that processors are slow with.
+    part = np.where(right > NEGLIGIBLE, right, np.float32(0))
     size = np.linalg.norm(part, axis=0)
-    return part / np.where(size > 0, size, 1.0), left_size * size
+    return np.asarray(part / np.where(size > 0, size, 1), np.float32), left_size * size

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints32, Ints64, frozen, rank_in_row, row_pointers
+from nbarec.arrays import Ints32, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
@@ -19,8 +19,10 @@ from nbarec.params import Duration
 from nbarec_plugins.best_overlaps import best_overlaps
 from nbarec_plugins.meetings import evidence_of_product
 from nbarec_plugins.neighbours import Measure
+from nbarec_plugins.overlaps import ratios
+from nbarec_plugins.row_products import Product
 from nbarec_plugins.session_links import NONE, Sessions, newest_sessions, session_numbers
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, sums_at
+from nbarec_plugins.sparse_rows import SparseRows
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,8 @@ class Session(CandidateGenerator[SessionState]):
     def generate(self, state: SessionState, request: Request, limit: int) -> Candidates:
         """What the current session leads to, best first."""
 
-        def score(met: Overlaps) -> Floats64:
-            return met.sums[0]
-
-        return best_overlaps(self._current(request), state.neighbours, (np.multiply,), score, request.excluded, limit)
+        product = Product(self._current(request), state.neighbours.strips, (np.multiply,))
+        return best_overlaps(product, lambda met: met.sums[0], request.excluded, limit)
 
     def evidence(self, state: SessionState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
         """What each of the session's last items i adds: recency^p strength(i -> j). Items that are not proposed have
@@ -116,19 +116,16 @@ class Session(CandidateGenerator[SessionState]):
             )
         sessions = Sessions.of(*self._numbered(events))
         size = np.bincount(sessions.incidence.column, minlength=events.n_items)
-        cosine, sizes = Measure("cosine", self.shrink), size.astype(np.float64)
-
-        def together(met: Overlaps) -> Floats64:
-            return cosine.strength(met, sizes[met.first + met.row], sizes[met.column])
-
-        def followed(met: Overlaps) -> Floats64:
-            total = sums_at(met.row, met.sums[0], met.rows)
-            return np.asarray(met.sums[0] / (total[met.row] + self.shrink))
-
         if self.mode == "markov":
-            neighbours = sessions.followed(self.steps or 1).strongest(followed, self.neighbors)
+            links = sessions.followed(self.steps or 1)
+            shrunk = links.totals() + self.shrink
+            neighbours = links.strongest(lambda met: ratios(met.sums[0], met.of_rows(shrunk)), self.neighbors)
         else:
-            neighbours = sessions.together(self.steps).strongest(together, self.neighbors)
+            cosine = Measure("cosine", self.shrink)
+            of_row, of_column = cosine.scales(size.astype(np.float64))
+            neighbours = sessions.together(self.steps).strongest(
+                lambda met: cosine.strength(met, of_row, of_column), self.neighbors
+            )
         return SessionState(neighbours, frozen(size))
 
     def _numbered(self, events: Events) -> tuple[Events, Ints64]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints32, Ints64, frozen, row_pointers
+from nbarec.arrays import Floats64, Ints32, Ints64, frozen, row_pointers
 from nbarec.errors import ConfigError
 from nbarec.events import Events
 from nbarec.progress import track
+from nbarec.sparse import Csr
 from nbarec.tables import TagsColumn
+from nbarec_plugins.contenders import Strength, Wanted, strongest_met
 from nbarec_plugins.levels import groups_of
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, overlaps, strongest_met
+from nbarec_plugins.row_products import Product
+from nbarec_plugins.sparse_rows import SparseRows, sums_at
 
 NONE = -1
 """The session of a row without events."""
@@ -69,20 +72,22 @@ class Links:
     left: SparseRows
     right: SparseRows
 
-    def strongest(self, strength: Callable[[Overlaps], Floats64], limit: int) -> SparseRows:
-        """The `limit` strongest other items of each item, with `strength` float64 [entries] above 0: (items x items).
+    def strongest(self, strength: Strength, limit: int) -> SparseRows:
+        """The `limit` strongest other items of each item, by a `strength` above 0: (items x items).
 
         Strengths within 1e-9 of the row's largest are ties and go by item position.
         """
-        return strongest_met(self._weighed(strength), limit, self.right.columns)
-
-    def _weighed(self, strength: Callable[[Overlaps], Floats64]) -> Iterator[tuple[Overlaps, Floats64, Bools]]:
-        """Blocks of what items lead to, how strongly, and which of that is another item."""
+        product = Product(self.left, self.right.strips, (lambda one, weight: one * weight,))
+        items = np.arange(self.left.rows)
+        shape = self.left.rows, self.right.columns
+        themselves = Csr(np.arange(len(items) + 1), items.astype(np.int32), np.ones(len(items), np.float32), shape)
         with track("items of sessions", self.left.rows) as advance:
-            for met in overlaps(self.left, self.right, (lambda _one, weight: weight,)):
-                found = strength(met)
-                yield met, found, (found > 0) & (met.first + met.row != met.column)
-                advance(met.rows)
+            return strongest_met(product, strength, Wanted(limit, themselves), advance)
+
+    def totals(self) -> Floats64:
+        """The sum of all weights that each item leads to: float64 [items]."""
+        reached = sums_at(self.right.row_of, self.right.value, self.right.rows)
+        return sums_at(self.left.row_of, reached[self.left.column], self.left.rows)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sparse rows in float64 and the one product of them: the sums that similarities and their scores are made of.
+"""Sparse rows in float64: what similarities and their scores are computed from.
 
 `nbarec.sparse.Csr` holds float32, which is right for weights that come in as such. What is computed from them is kept
 in float64 here: rounded to float32, two items that are exactly as good would differ by far more than a tie's tolerance.
@@ -6,23 +6,17 @@ in float64 here: rounded to float32, two items that are exactly as good would di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
 
 import numpy as np
 
 from nbarec.arrays import Bools, Floats64, Ints32, Ints64, concat_ranges, frozen, rank_in_row, row_pointers, rows_of
 from nbarec.sparse import Csr
-
-PAIRS = 1 << 18
-"""How many (left entry, right entry) pairs are expanded at a time: 2 MB an array, which stays in the cache."""
+from nbarec_plugins.strips import Strips
 
 GRADES = 1 << 30
 """Steps into which the largest score of a row is cut to compare scores: a step is a tie's tolerance, 1e-9."""
-
-Term: TypeAlias = Callable[[Floats64, Floats64], Floats64]
-"""What one pair adds to a sum: a function of the left values and the right values, float64 [pairs] each."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,8 @@ class SparseRows:
     @classmethod
     def from_csr(cls, matrix: Csr, keep: Bools, value: Floats64) -> SparseRows:
         """The entries of `matrix` where `keep` bool [nnz] holds, with `value` float64 [nnz] instead of their own."""
+        if keep.all():
+            return cls(matrix.indptr, matrix.indices, frozen(value), matrix.shape[1])
         indptr = row_pointers(np.bincount(matrix.row_of[keep], minlength=matrix.shape[0]))
         return cls(frozen(indptr), frozen(matrix.indices[keep]), frozen(value[keep]), matrix.shape[1])
 
@@ -58,19 +54,29 @@ class SparseRows:
         """The row of every entry: int64 [entries]."""
         return rows_of(self.indptr)
 
+    @cached_property
+    def strips(self) -> Strips:
+        """The same, laid out for `row_products`; made once."""
+        return Strips.of(self.indptr, self.column, self.value, self.columns)
+
     def column_sums(self, value: Floats64) -> Floats64:
         """The sum of `value` float64 [entries] in each column, added up in the order of rows: float64 [columns]."""
         return sums_at(self.column, value, self.columns)
 
     def transpose(self) -> SparseRows:
         """Columns as rows."""
-        bits = max(len(self.column), 1).bit_length()
-        key = (self.column.astype(np.int64) << bits) | np.arange(len(self.column))
+        alike = not len(self.value) or bool(self.value.min() == self.value.max())
+        # One number for column and place in a sort. Where values need not be moved along, the place is the row.
+        place = np.repeat(np.arange(self.rows, dtype=np.int32), self.counts) if alike else np.arange(len(self.column))
+        bits = max(len(self.column), self.rows, 1).bit_length()
+        key = self.column.astype(np.int64)
+        key <<= bits
+        key |= place
         key.sort()
-        order = key & ((1 << bits) - 1)
+        key &= (1 << bits) - 1
         indptr = row_pointers(np.bincount(self.column, minlength=self.columns))
-        column = self.row_of[order].astype(np.int32)
-        return SparseRows(frozen(indptr), frozen(column), frozen(self.value[order]), self.rows)
+        column, value = (key, self.value) if alike else (self.row_of.take(key), self.value.take(key))
+        return SparseRows(frozen(indptr), frozen(column.astype(np.int32)), frozen(value), self.rows)
 
     def take_rows(self, rows: Ints64) -> SparseRows:
         """The given rows, in that order; -1 gives an empty row."""
@@ -92,103 +98,6 @@ class SparseRows:
         origin[: self.rows] = np.arange(self.rows)
         origin[rows] = self.rows + np.arange(len(rows))
         return stacked.take_rows(origin)
-
-
-@dataclass(frozen=True)
-class Overlaps:
-    """Left rows `first` to `first + rows` of a product, its entries by row and column.
-
-    Left row `first + row[n]` and right column `column[n]` meet `common[n]` times (all int64 [entries]); `sums` holds
-    each term's sum over these, float64 [entries].
-    """
-
-    first: int
-    rows: int
-    row: Ints64
-    column: Ints64
-    common: Ints64
-    sums: tuple[Floats64, ...]
-
-
-def overlaps(left: SparseRows, right: SparseRows, terms: Sequence[Term]) -> Iterator[Overlaps]:
-    """Where left rows and right columns meet: left @ right with any terms in place of the product, block by block.
-
-    Row-wise sparse product (Gustavson 1978). Each sum is added up in the order of the left row's entries, so it
-    depends on that row alone: neither blocks nor other rows change a bit. Memory is bounded by `PAIRS` a block.
-    """
-    product = _Product(left, right, tuple(terms), left.row_of, right.counts)
-    before = row_pointers(product.right_counts[left.column])
-    by_row = before[left.indptr]
-    first = 0
-    # One step a block of rows: what bounds the memory.
-    while first < left.rows:
-        last = int(np.searchsorted(by_row, by_row[first] + PAIRS, side="right")) - 1
-        last = min(max(last, first + 1), first + PAIRS)
-        pairs = int(by_row[last] - by_row[first])
-        crowded = pairs > PAIRS or (last - first) * right.columns <= 2 * pairs
-        yield product.by_cells(first, last, before) if crowded else product.by_sorting(first, last)
-        first = last
-
-
-@dataclass(frozen=True)
-class _Product:
-    """The two ways to add up a block of left rows, equal to the bit."""
-
-    left: SparseRows
-    right: SparseRows
-    terms: tuple[Term, ...]
-    left_row: Ints64
-    right_counts: Ints64
-
-    def expanded(self, start: int, stop: int, first_row: int) -> tuple[Ints64, list[Floats64]]:
-        """The pairs of left entries start to stop: their cells, counted from `first_row`, and their terms."""
-        entries = slice(start, stop)
-        middle = self.left.column[entries]
-        counts = self.right_counts[middle]
-        at = concat_ranges(self.right.indptr[middle], counts)
-        cell = np.repeat((self.left_row[entries] - first_row) * self.right.columns, counts)
-        cell += self.right.column[at]
-        if not self.terms:
-            return cell, []
-        x, y = np.repeat(self.left.value[entries], counts), self.right.value[at]
-        return cell, [term(x, y) for term in self.terms]
-
-    def by_sorting(self, first: int, last: int) -> Overlaps:
-        """Few pairs in many cells: sort the pairs by cell, and within one by position, and add up each run."""
-        cell, added = self.expanded(int(self.left.indptr[first]), int(self.left.indptr[last]), first)
-        bits = PAIRS.bit_length() if added else 0
-        key = cell << bits
-        if added:
-            key |= np.arange(len(cell))
-        key.sort()
-        cell = key >> bits
-        starts_run = np.append(np.ones(min(len(cell), 1), bool), cell[1:] != cell[:-1])
-        starts = np.flatnonzero(starts_run)
-        run = np.cumsum(starts_run) - 1
-        order = key & ((1 << bits) - 1)
-        sums = [sums_at(run, values[order], len(starts)) for values in added]
-        return self.result(cell[starts], np.diff(np.append(starts, len(cell))), sums, first, last)
-
-    def by_cells(self, first: int, last: int, before: Ints64) -> Overlaps:
-        """Many pairs in few cells, or one row with more pairs than a block may have: a counter a cell."""
-        cells = (last - first) * self.right.columns
-        common, sums = np.zeros(cells, np.int64), [np.zeros(cells) for _ in self.terms]
-        start, end = int(self.left.indptr[first]), int(self.left.indptr[last])
-        # One step a part of a row that is too long to be expanded at once; nearly always a single one.
-        while start < end:
-            stop = int(np.searchsorted(before, before[start] + PAIRS, side="right")) - 1
-            stop = min(max(stop, start + 1), end)
-            cell, added = self.expanded(start, stop, first)
-            np.add.at(common, cell, 1)
-            for total, values in zip(sums, added, strict=True):
-                np.add.at(total, cell, values)
-            start = stop
-        met = np.flatnonzero(common)
-        return self.result(met, common[met], [total[met] for total in sums], first, last)
-
-    def result(self, cell: Ints64, common: Ints64, sums: list[Floats64], first: int, last: int) -> Overlaps:
-        row, column = np.divmod(cell, max(self.right.columns, 1))
-        return Overlaps(first, last - first, row, column, common, tuple(sums))
 
 
 def sums_at(place: Ints64 | Ints32, value: Floats64, places: int) -> Floats64:
@@ -230,23 +139,6 @@ def strongest(row: Ints64, score: Floats64, rows: int, limit: int) -> Ints64:
     place = rank_in_row(row_pointers(np.bincount(row[equal], minlength=rows)))
     above[equal[place <= free[row[equal]]]] = True
     return np.flatnonzero(above)
-
-
-def strongest_met(blocks: Iterable[tuple[Overlaps, Floats64, Bools]], limit: int, columns: int) -> SparseRows:
-    """The `limit` strongest entries of each row of a product of so many columns, ties by column: (rows x columns).
-
-    `blocks` are those of `overlaps`, each with the strength of its entries, float64, and which may be kept, bool.
-    """
-    counts, places, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0)]
-    # One step a block of rows: what bounds the memory.
-    for met, strength, able in blocks:
-        kept = np.flatnonzero(able)
-        kept = kept[strongest(met.row[kept], strength[kept], met.rows, limit)]
-        counts.append(np.bincount(met.row[kept], minlength=met.rows))
-        places.append(met.column[kept].astype(np.int32))
-        values.append(strength[kept])
-    indptr = row_pointers(np.concatenate(counts))
-    return SparseRows(frozen(indptr), frozen(np.concatenate(places)), frozen(np.concatenate(values)), columns)
 
 
 def dense_products(dense: Floats64, rows: SparseRows) -> Floats64:

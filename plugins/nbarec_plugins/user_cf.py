@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints32, Ints64, frozen, row_pointers
+from nbarec.arrays import Floats64, Ints32, Ints64, frozen, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
 from nbarec.events import Events
 from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
+from nbarec.sparse import Csr
 from nbarec_plugins.best_overlaps import best_overlaps
+from nbarec_plugins.contenders import Strength, Wanted, strongest_met
 from nbarec_plugins.meetings import Meetings, chosen, in_blocks
 from nbarec_plugins.neighbours import Measure
-from nbarec_plugins.sparse_rows import Overlaps, SparseRows, Term, overlaps, strongest_met, sums_at
+from nbarec_plugins.overlaps import Overlaps, ratios
+from nbarec_plugins.row_products import Product, Term, multiplied
+from nbarec_plugins.sparse_rows import SparseRows, sums_at
 
 Score = Literal["sum", "mean"]
 
@@ -44,13 +48,13 @@ _ONLY_WITH = {
 class UserCfState:
     """What it takes to find the neighbours of any history, and what they say.
 
-    `compared` (items x users) holds the values that users are compared by, `size` float64 [users] the sum of each
-    user's squared ones, `weights` (users x items) what scores add up. float64 [items] each: `rarity` multiplies the
-    weights of a history before they are compared, `lift` multiplies the scores.
+    `compared` (items x users) holds the values that users are compared by, `scale` float64 [users] what sums of their
+    products with each user are multiplied by, `weights` (users x items) what scores add up. float64 [items] each:
+    `rarity` multiplies the weights of a history before they are compared, `lift` multiplies the scores.
     """
 
     compared: SparseRows
-    size: Floats64
+    scale: Floats64
     weights: SparseRows
     rarity: Floats64
     lift: Floats64
@@ -86,11 +90,12 @@ class UserCf(CandidateGenerator[UserCfState]):
     shares no item with anybody, yields nothing.
 
     >>> data = Dataset.from_arrays(["ann", "ann", "bob", "bob", "cem"], ["tea", "milk", "tea", "rusk", "jam"])
-    >>> UserCf(item_discount=0).fit(data, np.random.default_rng(0)).size.tolist()
-    [2.0, 2.0, 1.0]
+    >>> UserCf(item_discount=0, alpha=0.5).fit(data, np.random.default_rng(0)).scale.round(3).tolist()
+    [0.707, 0.707, 1.0]
     """
 
     name: ClassVar[str] = "user_cf"
+    state_version: ClassVar[int] = 2
     similarity: Literal["cosine", "pearson"] = param("cosine", doc="How alike two users are; pearson is for ratings.")
     neighbors: int = param(100, ge=1, doc="How many of the most similar users have a say.")
     shrink: float = param(20.0, ge=0, doc="Similarities of n common items are multiplied by n / (n + shrink).")
@@ -123,12 +128,9 @@ class UserCf(CandidateGenerator[UserCfState]):
     def generate(self, state: UserCfState, request: Request, limit: int) -> Candidates:
         """Items that neighbours of the history have, best first."""
         read = self._read(request.history)
-        near, mean = self._nearest(state, read, request.user), self._means(read)
-
-        def score(met: Overlaps) -> Floats64:
-            return np.where(met.common >= self.min_neighbors, self._scores(met, mean, state.lift), 0.0)
-
-        return best_overlaps(near, state.weights, _TERMS[self.score], score, request.excluded, limit)
+        near = self._nearest(state, read, request.user)
+        product = Product(near, state.weights.strips, _TERMS[self.score])
+        return best_overlaps(product, self._score(state, read), request.excluded, limit)
 
     def evidence(self, state: UserCfState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
         """What each item j of the history adds to the score of item i, through the neighbours that have i.
@@ -160,7 +162,8 @@ class UserCf(CandidateGenerator[UserCfState]):
         weights = SparseRows(
             seen.indptr, seen.column, frozen(seen.value - self._means(seen)[seen.row_of]), seen.columns
         )
-        return UserCfState(compared.transpose(), frozen(_squares(compared)), weights, frozen(rarity), frozen(lift))
+        scale = _power(_squares(compared), self.alpha - 1)
+        return UserCfState(compared.transpose(), frozen(scale), weights, frozen(rarity), frozen(lift))
 
     def _read(self, events: Events) -> SparseRows:
         """The pairs that count, in rows of users."""
@@ -178,24 +181,31 @@ class UserCf(CandidateGenerator[UserCfState]):
 
         `read` holds the histories, `user` int32 [B] the training users whose they are, -1 where nobody's.
         """
-        return strongest_met(self._compared(state, read, user), self.neighbors, len(state.size))
-
-    def _compared(
-        self, state: UserCfState, read: SparseRows, user: Ints32
-    ) -> Iterator[tuple[Overlaps, Floats64, Bools]]:
-        """Blocks of how similar users are to the histories, and which of them may be neighbours."""
         compared, measure = _scaled(read, state.rarity), Measure(self.similarity, self.shrink)
-        own, others = _squares(compared) ** (2 * self.alpha), state.size ** (2 - 2 * self.alpha)
-        for met in overlaps(compared, state.compared, measure.terms):
-            row = met.first + met.row
-            strength = measure.strength(met, own[row], others[met.column])
-            yield met, strength, (strength > 0) & (user[row] != met.column)
+        own = _power(_squares(compared), -self.alpha)
 
-    def _scores(self, met: Overlaps, mean: Floats64, lift: Floats64) -> Floats64:
-        """The score of each entry: float64 [entries]. `mean` float64 [B], `lift` float64 [items]."""
-        if self.score == "sum":
-            return met.sums[0] * lift[met.column]
-        return mean[met.first + met.row] + met.sums[0] / met.sums[1]
+        def strength(met: Overlaps) -> Floats64:
+            return measure.strength(met, own, state.scale)
+
+        product = Product(compared, state.compared.strips, measure.terms)
+        wanted = Wanted(self.neighbors, _themselves(user, len(state.scale)), measure.least)
+        return strongest_met(product, strength, wanted)
+
+    def _score(self, state: UserCfState, read: SparseRows) -> Strength:
+        """What scores the entries of a block; `read` holds the histories."""
+        mean = self._means(read)
+
+        def score(met: Overlaps) -> Floats64:
+            if self.score == "sum":
+                found = met.sums[0] * met.of_columns(state.lift)
+            else:
+                found = met.of_rows(mean) + ratios(met.sums[0], met.sums[1])
+                found[met.sums[1] == 0] = 0
+            if self.min_neighbors > 1:
+                found[met.common < self.min_neighbors] = 0
+            return found
+
+        return score
 
     def _told(
         self, state: UserCfState, read: SparseRows, near: SparseRows, row: Ints64, item: Ints32, limit: int
@@ -210,7 +220,8 @@ class UserCf(CandidateGenerator[UserCfState]):
         entry, which = np.unique(met.left, return_inverse=True)
         indptr = row_pointers(np.bincount(met.pair, minlength=pairs))
         words = SparseRows(indptr, which.astype(np.int32), said, len(entry))
-        pair, part, amount = _products(words, self._shares(state, read, near, entry))
+        told = multiplied(words, self._shares(state, read, near, entry))
+        pair, part, amount = told.row_of, told.column, told.value
         score = start + sums_at(met.pair, alike * said, pairs)
         at = chosen(read.value[part], amount) if self.similarity == "cosine" else np.arange(len(part))
         because = _BECAUSE[self.similarity]
@@ -244,12 +255,16 @@ def _of_means(mean: Floats64, divisor: Floats64) -> tuple[Floats64, Floats64]:
     return np.where(there, mean, 0.0), np.divide(1.0, divisor, out=np.zeros(len(divisor)), where=there)
 
 
-def _products(left: SparseRows, right: SparseRows) -> tuple[Ints64, Ints64, Floats64]:
-    """The entries of left @ right by row and column: int64, int64, float64 [entries]."""
-    blocks = list(overlaps(left, right, (np.multiply,)))
-    row = np.concatenate([np.empty(0, np.int64), *(met.first + met.row for met in blocks)])
-    column = np.concatenate([np.empty(0, np.int64), *(met.column for met in blocks)])
-    return row, column, np.concatenate([np.empty(0), *(met.sums[0] for met in blocks)])
+def _themselves(user: Ints32, users: int) -> Csr:
+    """Each user as the one entry of his row, where he was there at the fit: (B x users)."""
+    known = (user >= 0) & (user < users)
+    indptr = row_pointers(known)
+    return Csr(indptr, user[known], np.ones(int(indptr[-1]), np.float32), (len(user), users))
+
+
+def _power(size: Floats64, exponent: float) -> Floats64:
+    """size^exponent, 0 where size is 0: float64."""
+    return np.power(size, exponent, out=np.zeros(len(size)), where=size > 0)
 
 
 def _scaled(rows: SparseRows, factor: Floats64) -> SparseRows:

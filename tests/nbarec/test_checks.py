@@ -34,6 +34,7 @@ from nbarec_plugins.music_world import MusicWorldSource
 from nbarec_plugins.nmf import Nmf
 from nbarec_plugins.pin import Pin
 from nbarec_plugins.popularity import Popularity
+from nbarec_plugins.pure_svd import PureSvd
 from nbarec_plugins.random_items import RandomItems
 from nbarec_plugins.recent import Recent
 from nbarec_plugins.rules import ExcludeConsumed, Reject, Require
@@ -58,6 +59,7 @@ STAGES: list[Component] = [
     Popularity(half_life=Duration("10d"), count="users"),
     Popularity(by="context.device", min_events=2),
     Popularity(by="item.moods"),
+    PureSvd(factors=3),
     RandomItems(),
     Recent(),
     Session(),

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbarec import products
+from nbarec import product_search
 from nbarec.arrays import Floats32, Floats64, Ints64
 from nbarec.batch import Candidates
 from nbarec.kernels import TIE
 from nbarec.products import ItemIndex, best_products
-from nbarec.scored_pairs import pair_products
 from nbarec.sparse import Csr
 from nbarec.states import flatten, unflatten
+from nbarec.work import Work, working
 
 Ranked = list[list[tuple[int, float]]]
 
@@ -43,12 +43,17 @@ def one_row(scores: dict[int, float], limit: int) -> list[tuple[int, float]]:
     return best[:limit]
 
 
+def score_of(user: Floats64, vector: Floats32) -> float:
+    """One pair alone, in double precision."""
+    return float(np.einsum("d,d->", user, vector.astype(np.float64)))
+
+
 def reference(users: Floats64, items: Floats32, limit: int, excluded: Csr, above: float = -np.inf) -> Ranked:
-    """Every pair alone: a product of two vectors, and the sum of a vector."""
+    """Every pair alone."""
     barred = excluded.to_dense() != 0
     rows = []
     for row, user in enumerate(users):
-        scores = {item: float((user * vector.astype(np.float64)).sum()) for item, vector in enumerate(items)}
+        scores = {item: score_of(user, vector) for item, vector in enumerate(items)}
         allowed = {item: score for item, score in scores.items() if score > above and not barred[row, item]}
         rows.append(one_row(allowed, limit))
     return rows
@@ -58,10 +63,6 @@ def excluding(barred: np.ndarray) -> Csr:
     """The true cells of bool [B, n]."""
     row, item = np.nonzero(barred)
     return Csr.from_pairs(row, item, None, barred.shape)
-
-
-def nothing(users: Floats64, items: Floats32) -> Csr:
-    return Csr.empty(len(users), len(items))
 
 
 def vectors(rng: np.random.Generator, users: int, items: int, length: int) -> tuple[Floats64, Floats32]:
@@ -74,8 +75,8 @@ def vectors(rng: np.random.Generator, users: int, items: int, length: int) -> tu
 @pytest.fixture(params=[(1 << 20, 1024), (4096, 16)], ids=["large blocks", "small blocks"])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the sizes of blocks and tiles are, the answer is the same."""
-    monkeypatch.setattr(products, "CELLS", request.param[0])
-    monkeypatch.setattr(products, "TILE", request.param[1])
+    monkeypatch.setattr(product_search, "CELLS", request.param[0])
+    monkeypatch.setattr(product_search, "TILE", request.param[1])
 
 
 numbers = st.sampled_from([0.0, 0.0, 1.0, -1.0, 0.5, 2.0, 1e-9, 3e-10, 1.0 + 2**-20, 1e4, -1e4, 1e-6]) | st.floats(
@@ -108,7 +109,7 @@ def test_the_best_are_those_of_a_walk_over_all_pairs(
     users, items, limit, excluded, above = search
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("CELLS", "TILE", "GROUP"), sizes, strict=True):
-            patch.setattr(products, name, size)
+            patch.setattr(product_search, name, size)
         found = best_products(users, items, limit, excluded, above)
         expected = reference(users, items, limit, excluded, above)
         assert ranked(found) == expected
@@ -150,14 +151,16 @@ def test_a_user_gets_the_same_bits_in_a_batch_of_any_size() -> None:
             assert batch.score.tobytes() == together.score[at].tobytes()
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 7, 8, 9, 64, 127, 128, 129, 300])
-def test_the_score_of_a_pair_depends_on_the_pair_alone(length: int) -> None:
-    rng = np.random.default_rng(length)
-    users, items = rng.normal(size=(20, length)), rng.normal(size=(30, length)).astype(np.float32)
-    row, item = rng.integers(20, size=999), rng.integers(30, size=999)
-    expected = [(users[u] * items[i].astype(np.float64)).sum() for u, i in zip(row, item, strict=True)]
-    for pairs in (1, 2, 7, 500, 999):
-        assert pair_products(users, items, row[:pairs], item[:pairs]).tolist() == expected[:pairs]
+@pytest.mark.usefixtures("blocks")
+def test_the_number_of_workers_changes_no_bit() -> None:
+    rng = np.random.default_rng(2)
+    users, items = vectors(rng, 2500, 300, 5)
+    excluded, found = excluding(rng.random((2500, 300)) < 0.02), []
+    for workers in (1, 2, 3):
+        with working(Work(workers=workers)):
+            made = best_products(users, items, 7, excluded)
+        found.append([array.tobytes() for array in (made.indptr, made.item, made.score)])
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.usefixtures("blocks")
@@ -178,7 +181,8 @@ def test_ties_of_items_of_different_lengths_go_by_position_across_the_limit_too(
     items = np.array([[1.0, 1.0], [2.0, 0.0], [-1.0, 3.0], [4.0, 1.0], [0.0, 0.5]], np.float32)
     users = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-10], [-1.0, -1.0]])
     for limit in range(1, 6):
-        found = [[item for item, _ in row] for row in ranked(best_products(users, items, limit, nothing(users, items)))]
+        best = ranked(best_products(users, items, limit, Csr.empty(3, 5)))
+        found = [[item for item, _ in row] for row in best]
         assert found == [[3, 0, 1, 2, 4][:limit]] * 2 + [[4, 0, 1, 2, 3][:limit]]
 
 
@@ -188,8 +192,8 @@ def test_scores_that_single_precision_can_not_tell_apart_are_told_apart() -> Non
     common, own = rng.normal(size=(300, 1)), rng.normal(size=(300, 1)) * 1e-6
     items = np.hstack([common, common, own]).astype(np.float32)
     users = np.array([[1e4, -1e4, 1.0], [1e4, -1e4, -1.0], [1e4, -1e4 + 1e-9, 0.0]])
-    found = ranked(best_products(users, items, 10, nothing(users, items)))
-    assert found == reference(users, items, 10, nothing(users, items))
+    found = ranked(best_products(users, items, 10, Csr.empty(3, 300)))
+    assert found == reference(users, items, 10, Csr.empty(3, 300))
     assert [item for item, _ in found[0]] == np.argsort(-items[:, 2])[:10].tolist()
 
 
@@ -200,7 +204,7 @@ def test_vectors_may_be_tiny_or_huge(of_users: float, of_items: float) -> None:
     users, items = vectors(np.random.default_rng(4), 5, 200, 6)
     users *= of_users
     items = (items.astype(np.float64) / np.abs(items).max() * of_items).astype(np.float32)
-    excluded = nothing(users, items)
+    excluded = Csr.empty(len(users), len(items))
     with np.errstate(over="ignore"):  # the scores as they are handed out are single
         found = [[item for item, _ in row] for row in ranked(best_products(users, items, 9, excluded, 0.0))]
         expected = [[item for item, _ in row] for row in reference(users, items, 9, excluded, 0.0)]
@@ -227,31 +231,31 @@ def test_sums_without_negative_parts_are_above_zero_where_one_part_is() -> None:
     users, weights = (rng.exponential(size=(rows, 9)) * (rng.random((rows, 9)) < 0.2) for rows in (12, 500))
     items = weights.astype(np.float32)
     for limit in (3, 400):
-        found = ranked(best_products(users, items, limit, nothing(users, items), 0.0))
-        assert found == reference(users, items, limit, nothing(users, items), 0.0)
+        search = users, items, limit, Csr.empty(12, 500), 0.0
+        assert ranked(best_products(*search)) == reference(*search)
     users, items = np.array([[1.0, 1e-30], [0.0, 1.0]]), np.array([[0.0, 1e-30], [1.0, 0.0], [0.0, 0.0]], np.float32)
-    found = ranked(best_products(users, items, 3, nothing(users, items), 0.0))
+    found = ranked(best_products(users, items, 3, Csr.empty(len(users), len(items)), 0.0))
     assert [[item for item, _ in row] for row in found] == [[1, 0], [0]]
     users, items = np.array([[1 + 1e-9, 1.0], [1.0, 1 + 1e-9]]), np.array([[1.0, -1.0]], np.float32)
-    found = ranked(best_products(users, items, 3, nothing(users, items), 0.0))
+    found = ranked(best_products(users, items, 3, Csr.empty(2, 1), 0.0))
     assert [[item for item, _ in row] for row in found] == [[0], []]
 
 
 def test_ties_of_everybody_with_everything_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "CELLS", 512)
-    monkeypatch.setattr(products, "TILE", 16)
+    monkeypatch.setattr(product_search, "CELLS", 512)
+    monkeypatch.setattr(product_search, "TILE", 16)
     rng = np.random.default_rng(6)
     users = np.eye(4)[rng.integers(4, size=40)]
     items = np.eye(4, dtype=np.float32)[np.minimum(np.arange(600) // 5, 3)]
     excluded = excluding(rng.random((40, 600)) < 0.1)
     most = []
-    crowded = products._Search.crowded
+    crowded = product_search.Search.crowded
 
-    def watched(search: products._Search) -> bool:
+    def watched(search: product_search.Search) -> bool:
         most.append(sum(len(row) for row, _, _ in search.found))
         return crowded(search)
 
-    monkeypatch.setattr(products._Search, "crowded", watched)
+    monkeypatch.setattr(product_search.Search, "crowded", watched)
     for above in (-np.inf, 0.0):
         assert ranked(best_products(users, items, 8, excluded, above)) == reference(users, items, 8, excluded, above)
     assert 2 * 512 < max(most) <= 3 * 512
@@ -260,14 +264,14 @@ def test_ties_of_everybody_with_everything_stay_within_bounds(monkeypatch: pytes
 def test_short_items_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     users, items = vectors(np.random.default_rng(7), 50, 20_000, 8)
     looked = []
-    scan = products._Search.scan
+    scan = product_search.Search.scan
 
-    def watched(search: products._Search, active: Ints64, start: int, stop: int) -> None:
-        looked.append(len(active) * (stop - start))
-        scan(search, active, start, stop)
+    def watched(search: product_search.Search, active: Ints64, tile: Floats32, start: int) -> None:
+        looked.append(len(active) * len(tile))
+        scan(search, active, tile, start)
 
-    monkeypatch.setattr(products._Search, "scan", watched)
-    best_products(users, items, 10, nothing(users, items))
+    monkeypatch.setattr(product_search.Search, "scan", watched)
+    best_products(users, items, 10, Csr.empty(len(users), len(items)))
     assert sum(looked) < 0.2 * 50 * 20_000
 
 
@@ -275,7 +279,8 @@ def test_an_index_is_a_state() -> None:
     users, items = vectors(np.random.default_rng(8), 3, 40, 5)
     index = ItemIndex.of(items)
     kept = unflatten(ItemIndex, *flatten(index))
-    assert ranked(kept.best(users, 7, nothing(users, items))) == ranked(index.best(users, 7, nothing(users, items)))
+    excluded = Csr.empty(3, 40)
+    assert ranked(kept.best(users, 7, excluded)) == ranked(index.best(users, 7, excluded))
 
 
 def wrong_searches() -> Iterator[tuple[Floats64, np.ndarray, Csr, str]]:

@@ -17,6 +17,7 @@ from nbarec.plugins import registry
 from nbarec.saved import load_model
 from nbarec.tables import Table
 from nbarec.testing.worlds import request_for
+from nbarec.work import Work, working
 from nbarec_plugins.als import Als, AlsState, nbarec_candidate_generators
 
 Weights = np.ndarray
@@ -177,6 +178,20 @@ def test_small_worlds_and_histories_that_say_nothing(model: Als) -> None:
         assert len(model.generate(state, request_for(data, [-1, 1]), 5)) == 0
         assert not model.user_vectors(state, request_for(data, [-1])).any()
         assert model.generate(state, request_for(data, []), 5).indptr.tolist() == [0]
+
+
+@pytest.mark.parametrize("model", [Als(factors=5), Als(mode="explicit", factors=4)])
+def test_the_number_of_workers_changes_no_bit(model: Als, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbarec_plugins.row_shards.SHARD_TERMS", 40)
+    monkeypatch.setattr("nbarec_plugins.factor_solvers.PART_ROWS", 3)
+    data, made = dataset(sparse_weights(80, 50)), []
+    for workers in (1, 2, 3):
+        with working(Work(workers=workers)):
+            state = model.fit(data, rng())
+            updated = model.update(state, data, data)
+            found = model.generate(state, request_for(data), 9)
+        made.append([array.tobytes() for array in (state.factors, updated.factors, found.item, found.score)])
+    assert made[0] == made[1] == made[2]
 
 
 def test_fitting_is_deterministic_and_its_arrays_are_read_only() -> None:

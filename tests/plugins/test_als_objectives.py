@@ -170,6 +170,27 @@ def test_the_loss_falls_with_every_sweep() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        Als(factors=8, regularization=0.3),
+        Als(factors=12, regularization=0.1, confidence=4.0, unobserved=0.5, scaling=1.0),
+        Als(factors=12, regularization=0.1, unobserved=0.1, scaling=1.0),
+    ],
+)
+def test_the_default_steps_end_within_a_thousandth_of_exact_sweeps(model: Als) -> None:
+    random = np.random.default_rng(11)
+    taste = random.gamma(0.5, size=(200, 6)) @ random.gamma(0.5, size=(6, 90))
+    weights = np.where(random.random((200, 90)) < taste / 8, random.choice([1.0, 2.0], (200, 90)), np.nan)
+    weights[:, 0], weights[0] = 1.0, 1.0  # so that every user and every item has a pair
+    found = model.item_vectors(model.fit(dataset(weights), rng())).astype(np.float64)
+    loss, exact = (
+        implicit_loss(weights, implicit_side(weights, items, model, 90), items, model)
+        for items in (found, implicit_slowly(weights, model))
+    )
+    assert loss < 1.001 * exact
+
+
 def test_the_objective_of_2021_is_this_one_under_other_names() -> None:
     """Both losses of random vectors, theirs of vectors that are shorter by sqrt(1 + a), differ by a factor alone."""
     random, a, nu, lambda_ = np.random.default_rng(4), 0.4, 0.6, 0.3

@@ -183,7 +183,7 @@ def test_als_tells_the_same_however_its_rows_are_cut_into_blocks(monkeypatch: py
     state, request = fit(model, data), asked(data)
     row, item = every_pair(request)
     at_once = model.evidence(state, request, row, item, 2)
-    monkeypatch.setattr("nbarec_plugins.factor_solvers.EXACT_BYTES", 1)
+    monkeypatch.setattr("nbarec_plugins.exact_rows.EXACT_BYTES", 1)
     row_by_row = model.evidence(state, request, row, item, 2)
     assert len(at_once.amount) > 300
     assert at_once.item.tolist() == row_by_row.item.tolist()

@@ -1,23 +1,23 @@
-"""The two solvers of ridge regressions against normal equations that are written out, row by row."""
+"""Half sweeps of alternating least squares against normal equations that are written out, row by row."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nbarec.arrays import Floats64, row_pointers
-from nbarec_plugins import factor_solvers
-from nbarec_plugins.factor_solvers import Curvature, HalfSweep, exact_rows, gram
+from nbarec.work import Work, working
+from nbarec_plugins import factor_solvers, row_shards
+from nbarec_plugins.factor_solvers import Curvature, HalfSweep, gram
 from nbarec_plugins.ridge_rows import RidgeRows
+from nbarec_plugins.sparse_rows import SparseRows
 
 
 def problem_of(rng: np.random.Generator, lengths: list[int], columns: int, *, same_ridge: bool = False) -> RidgeRows:
     """Random terms: so many in each row, some of strength 0."""
     terms = sum(lengths)
     strength = rng.choice([0.0, 0.5, 1.0, 4.0], terms)
-    ridge = rng.uniform(0.5, 5.0, len(lengths))
+    ridge = rng.uniform(0.5, 5.0, 99)[np.array(lengths)]  # by length, so that a part of the rows can tell
     column = rng.integers(columns, size=terms).astype(np.int32)
     if same_ridge:
         ridge[:] = 0.7
@@ -45,56 +45,38 @@ def solved_slowly(
     return found
 
 
-@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=12), width=st.integers(1, 6), seed=st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
-def test_exact_rows_equal_the_reference(lengths: list[int], width: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    problem, design = problem_of(rng, lengths, 9), design_of(rng, 9, width)
-    shared = gram(design)
-    np.testing.assert_allclose(shared, design.astype(np.float64).T @ design.astype(np.float64), rtol=1e-12)
-    found = exact_rows(problem, design, shared)
-    np.testing.assert_allclose(found, solved_slowly(problem, design, shared), rtol=1e-9, atol=1e-12)
+def half_sweep(problem: RidgeRows, columns: int, width: int, *, as_columns: bool = False) -> HalfSweep:
+    """The rows of a problem, or the columns of its transpose: a matrix whose values say which term each entry is."""
+    ridge = dict(zip(problem.counts.tolist(), problem.ridge.tolist(), strict=True))
 
+    def part_of(pairs: SparseRows) -> RidgeRows:
+        term = pairs.value.astype(np.int64)
+        ridges = np.array([ridge[count] for count in pairs.counts.tolist()])
+        return RidgeRows.of(pairs, problem.strength[term], problem.target[term], ridges)
 
-@pytest.mark.parametrize("width", [3, 32])
-def test_a_row_has_the_same_bits_in_any_batch(width: int) -> None:
-    rng = np.random.default_rng(4)
-    lengths = [*rng.integers(0, 90, 297).tolist(), 1024, 1025, 5000]
-    problem, design = problem_of(rng, lengths, 400), design_of(rng, 400, width)
-    shared = gram(design)
-    together = exact_rows(problem, design, shared)
-    shuffled = rng.permutation(problem.rows)
-    assert exact_rows(problem.take(shuffled), design, shared).tobytes() == together[shuffled].tobytes()
-    for size in (1, 7):
-        for start in range(0, problem.rows, size):
-            rows = np.arange(start, min(start + size, problem.rows))
-            assert exact_rows(problem.take(rows), design, shared).tobytes() == together[rows].tobytes()
-
-
-def test_a_long_row_is_solved_in_parts_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(5)
-    problem, design = problem_of(rng, [300, 7, 64], 50), design_of(rng, 50, 4)
-    whole = solved_slowly(problem, design, np.zeros((4, 4)))
-    for part in (1, 64, 299):
-        monkeypatch.setattr(factor_solvers, "PART", part)
-        np.testing.assert_allclose(exact_rows(problem, design, np.zeros((4, 4))), whole, rtol=1e-9)
+    pairs = SparseRows(problem.indptr, problem.column, np.arange(len(problem.column), dtype=np.float64), columns)
+    if as_columns:
+        return HalfSweep.of_columns(pairs.transpose(), part_of, width)
+    return HalfSweep.of_rows(pairs, part_of, width)
 
 
 @pytest.mark.parametrize("counted", [True, False])
 @pytest.mark.parametrize("same_ridge", [True, False])
 @pytest.mark.parametrize("shifted", [True, False])
 @pytest.mark.parametrize("longest", [1 << 25, 200])
+@pytest.mark.parametrize("as_columns", [True, False])
 def test_enough_steps_of_conjugate_gradients_equal_the_reference(
-    counted: bool, same_ridge: bool, shifted: bool, longest: int, monkeypatch: pytest.MonkeyPatch
+    counted: bool, same_ridge: bool, shifted: bool, longest: int, as_columns: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(factor_solvers, "LONGEST_BYTES", longest)  # 200: rows beyond 12 terms are solved exactly
+    monkeypatch.setattr(row_shards, "LONGEST_BYTES", longest)  # 200: rows beyond 12 terms are solved exactly
     rng = np.random.default_rng(6)
     problem = problem_of(rng, [0, 1, 3, 17, 40, 5, 0, 12], 9, same_ridge=same_ridge)
     design, offset = design_of(rng, 9, 4), rng.normal(size=9).astype(np.float32) if shifted else None
     form = gram(design)
     found = rng.normal(size=(problem.rows, 4)).astype(np.float32)
     found[problem.counts == 0] = 0
-    HalfSweep.of(problem, 4).improve(found, design, Curvature(form, counted), 12, offset)
+    rows = half_sweep(problem, 9, 4, as_columns=as_columns)
+    rows.improve(found, design, Curvature(form, counted), 12, offset)
     expected = solved_slowly(problem, design, form if counted else np.zeros((4, 4)), offset)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
@@ -108,7 +90,32 @@ def test_every_step_comes_closer_and_the_curvature_makes_two_steps_do() -> None:
     distance = []
     for steps in (1, 2, 3, 4):
         found = np.zeros((50, 16), np.float32)
-        HalfSweep.of(problem, 16).improve(found, design, Curvature(gram(design), counted=True), steps)
+        half_sweep(problem, 3000, 16).improve(found, design, Curvature(gram(design), counted=True), steps)
         distance.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     assert distance == sorted(distance, reverse=True)
     assert distance[1] < 1e-3
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_workers_changes_no_bit(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_shards, "SHARD_TERMS", 100)
+    monkeypatch.setattr(row_shards, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(factor_solvers, "PART_ROWS", 7)
+    rng = np.random.default_rng(8)
+    problem, design = problem_of(rng, rng.integers(0, 40, 300).tolist(), 90), design_of(rng, 90, 8)
+    found = []
+    for number in (1, workers):
+        with working(Work(workers=number)):
+            vectors = np.zeros((problem.rows, 8), np.float32)
+            half_sweep(problem, 90, 8).improve(vectors, design, Curvature(gram(design), counted=True), 2)
+            found.append(vectors.tobytes())
+    assert found[0] == found[1]
+
+
+def test_a_gram_matrix_is_added_up_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    design = design_of(np.random.default_rng(9), 1000, 5)
+    whole = gram(design)
+    np.testing.assert_allclose(whole, design.astype(np.float64).T @ design.astype(np.float64), rtol=1e-12)
+    monkeypatch.setattr(factor_solvers, "PART_ROWS", 33)
+    np.testing.assert_allclose(gram(design), whole, rtol=1e-12)
+    assert not gram(design[:0]).any()

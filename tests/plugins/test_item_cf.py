@@ -22,7 +22,7 @@ from nbarec.events import Combine, Events
 from nbarec.ids import Ids
 from nbarec.sparse import Csr
 from nbarec.tables import Table
-from nbarec_plugins import sparse_rows
+from nbarec_plugins import row_products
 from nbarec_plugins.item_cf import ItemCf, ItemCfState, nbarec_candidate_generators
 
 DATA = Path(os.environ.get("NBAREC_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -191,7 +191,7 @@ def test_blocks_and_batches_change_no_bit(data: Dataset, pairs: int) -> None:
     request = request_for(data.events)
     together = lists(model.generate(whole, request, 5))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_rows, "PAIRS", pairs)
+        patch.setattr(row_products, "BLOCK", 8 * pairs)
         assert_same(model.fit(data, RNG), whole)
         for user in reversed(range(len(request))):
             assert lists(model.generate(whole, request.take(np.array([user])), 5)) == [together[user]]

@@ -20,6 +20,7 @@ from nbarec.pipeline import Pipeline
 from nbarec.saved import load_model
 from nbarec.sparse import Csr
 from nbarec.testing.worlds import request_for, tiny_world
+from nbarec.work import Work, working
 from nbarec_plugins.nmf import Nmf, NmfState, nbarec_candidate_generators
 
 FOUR_USERS = np.array([[5, 4, 0, 0], [4, 5, 0, 0], [0, 0, 4, 5], [0, 0, 5, 4]], np.float64)
@@ -179,6 +180,19 @@ def test_an_update_of_a_model_without_events_is_a_fit() -> None:
     updated = component.update(fitted(component, silent), data, data)
     np.testing.assert_array_equal(updated.item_factors, fitted(component, data).item_factors)
     assert updated.item_factors.any()
+
+
+def test_workers_change_no_bit() -> None:
+    data, component = data_of(random_plays(4, 60, 50)), Nmf(factors=6)
+    with working(Work()):
+        wanted = fitted(component, data)
+    for workers in (2, 3):
+        with working(Work(workers=workers)):
+            state = fitted(component, data)
+            np.testing.assert_array_equal(state.item_factors, wanted.item_factors)
+            loadings = component.loadings(state, data.events)
+        np.testing.assert_array_equal(loadings, component.loadings(wanted, data.events))
+    assert state.item_factors.flags.c_contiguous  # what serving gathers from
 
 
 def test_a_saved_model_serves_the_same(tmp_path: Path) -> None:

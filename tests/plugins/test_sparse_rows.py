@@ -1,15 +1,13 @@
-"""The float64 sparse product and its helpers, against dense and Python references."""
+"""Sparse rows in float64 and their helpers, against dense and Python references."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbarec.arrays import row_pointers
-from nbarec_plugins import sparse_rows
-from nbarec_plugins.sparse_rows import SparseRows, dense_products, grades, overlaps, strongest, strongest_met
+from nbarec_plugins.sparse_rows import SparseRows, dense_products, grades, strongest
 
 
 def sparse(dense: np.ndarray) -> SparseRows:
@@ -32,49 +30,6 @@ def matrices(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     left = rng.normal(size=(m, n)) * (rng.random((m, n)) < density)
     right = rng.normal(size=(n, p)) * (rng.random((n, p)) < density)
     return left, right
-
-
-def product(left: np.ndarray, right: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Common counts, sums of x y and sums of x, each dense; with so many pairs a block."""
-    shape = (len(left), right.shape[1])
-    common, both, alone = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_rows, "PAIRS", pairs)
-        for met in overlaps(sparse(left), sparse(right), [np.multiply, lambda x, y: x]):
-            at = (met.first + met.row, met.column)
-            assert not common[at].any(), "an entry came twice"
-            assert met.row.max(initial=0) < max(met.rows, 1)
-            common[at], both[at], alone[at] = met.common, met.sums[0], met.sums[1]
-    return common, both, alone
-
-
-@given(matrices())
-@settings(max_examples=60, deadline=None)
-def test_overlaps_is_the_dense_product_and_blocks_change_no_bit(drawn: tuple[np.ndarray, np.ndarray]) -> None:
-    left, right = drawn
-    common, both, alone = product(left, right, pairs=1 << 18)
-    np.testing.assert_array_equal(common, (left != 0).astype(int) @ (right != 0).astype(int))
-    np.testing.assert_allclose(both, left @ right, atol=1e-12)
-    np.testing.assert_allclose(alone, left @ (right != 0), atol=1e-12)
-    for pairs in (1, 3, 10):
-        for whole, blocked in zip((common, both, alone), product(left, right, pairs), strict=True):
-            np.testing.assert_array_equal(blocked, whole)
-
-
-def test_a_long_row_in_few_columns_and_a_short_one_in_many_add_up_to_the_same_bits() -> None:
-    rng = np.random.default_rng(1)
-    left, right = rng.normal(size=(4, 300)), rng.normal(size=(300, 5))
-    narrow = product(left, right, pairs=200)[1]
-    wide = product(left, np.hstack([right, np.zeros((300, 5000))]), pairs=1 << 18)[1]
-    np.testing.assert_array_equal(narrow, wide[:, :5])
-    np.testing.assert_allclose(narrow, left @ right, rtol=1e-9)
-
-
-def test_without_terms_only_common_entries_are_counted() -> None:
-    left = np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
-    (met,) = overlaps(sparse(left), sparse(np.ones((3, 40))), [])
-    assert met.sums == ()
-    np.testing.assert_array_equal(met.common, np.full(40, 2))
 
 
 @given(
@@ -120,22 +75,3 @@ def test_rows_are_taken_and_replaced() -> None:
     np.testing.assert_array_equal(
         dense_of(sparse(dense).replaced(np.array([1]), new, 4)), [[1, 0, 0], [0, 7, 8], [3, 4, 0], [0, 0, 0]]
     )
-
-
-@settings(max_examples=40)
-@given(matrices(), st.integers(1, 4), st.sampled_from([1, 3, 1 << 18]))
-def test_the_strongest_of_a_product_against_sorting_each_row(
-    both: tuple[np.ndarray, np.ndarray], limit: int, pairs: int
-) -> None:
-    left, right = both
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_rows, "PAIRS", pairs)
-        blocks = (
-            (met, met.sums[0], met.sums[0] > 0) for met in overlaps(sparse(left), sparse(right), (lambda x, y: x * y,))
-        )
-        found = strongest_met(blocks, limit, right.shape[1])
-    assert (found.rows, found.columns) == (len(left), right.shape[1])
-    expected = left @ right
-    for row, scores in enumerate(dense_of(found)):
-        best = np.sort(expected[row][expected[row] > 1e-12])[::-1][:limit]
-        np.testing.assert_allclose(np.sort(scores[scores > 1e-12])[::-1], best)

@@ -17,7 +17,7 @@ from nbarec.ids import Ids
 from nbarec.sparse import Csr
 from nbarec.tables import Table
 from nbarec.testing.worlds import request_for
-from nbarec_plugins import sparse_rows
+from nbarec_plugins import row_products
 from nbarec_plugins.user_cf import UserCf, UserCfState, nbarec_candidate_generators
 
 RNG = np.random.default_rng(0)
@@ -164,7 +164,7 @@ def test_blocks_and_batches_change_no_bit(model: UserCf, data: Dataset, pairs: i
     state, request = model.fit(data, RNG), request_for(data)
     together = lists(model.generate(state, request, limit))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_rows, "PAIRS", pairs)
+        patch.setattr(row_products, "BLOCK", 8 * pairs)
         assert lists(model.generate(state, request, limit)) == together
         for user in reversed(range(len(request))):
             assert lists(model.generate(state, request.take(np.array([user])), limit)) == [together[user]]
@@ -174,7 +174,7 @@ def test_a_batch_of_hundreds_gives_each_user_the_bits_of_a_batch_of_one(monkeypa
     rng = np.random.default_rng(5)
     made = zip(rng.integers(300, size=4000), rng.zipf(1.3, 4000) % 200, rng.normal(1, 1, 4000), strict=True)
     data = dataset([(int(u), int(i), float(w)) for u, i, w in made], 300, 200)
-    monkeypatch.setattr(sparse_rows, "PAIRS", 1 << 12)
+    monkeypatch.setattr(row_products, "BLOCK", 8 << 12)
     for model in MODELS:
         state, request = model.fit(data, RNG), request_for(data)
         together = lists(model.generate(state, request, 20))
@@ -201,7 +201,7 @@ def assert_same(one: UserCfState, other: UserCfState) -> None:
 
 def arrays_of(state: UserCfState) -> list[np.ndarray]:
     rows = [getattr(part, name) for part in (state.compared, state.weights) for name in ("indptr", "column", "value")]
-    return [*rows, state.size, state.rarity, state.lift]
+    return [*rows, state.scale, state.rarity, state.lift]
 
 
 @given(model=st.sampled_from(MODELS), data=worlds(), limit=st.integers(0, 4))

@@ -1,0 +1,88 @@
+"""The sweeps of alternating least squares over all users and items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbarec.arrays import Bools, Floats32, frozen, row_pointers
+from nbarec.errors import ConfigError
+from nbarec.events import Events
+from nbarec.progress import track
+from nbarec_plugins.als_objectives import Objective
+from nbarec_plugins.factor_solvers import HalfSweep
+from nbarec_plugins.sparse_rows import SparseRows
+
+
+def only_columns(pairs: SparseRows, keep: Bools) -> SparseRows:
+    """The same rows with the entries in those columns alone where `keep` bool [columns] holds."""
+    kept = keep[pairs.column]
+    if kept.all():
+        return pairs
+    indptr = row_pointers(np.bincount(pairs.row_of[kept], minlength=pairs.rows))
+    return SparseRows(frozen(indptr), frozen(pairs.column[kept]), frozen(pairs.value[kept]), pairs.columns)
+
+
+def widened(vectors: Floats32, width: int) -> Floats32:
+    """The vectors with zeros at their ends: float32 [rows, width]. Those of that width already stay as they are."""
+    if vectors.shape[1] == width:
+        return vectors
+    wide = np.zeros((len(vectors), width), np.float32)
+    wide[:, : vectors.shape[1]] = vectors
+    return wide
+
+
+@dataclass(frozen=True)
+class Sides:
+    """All that sweeps need of the events, laid out: the weights themselves are let go of.
+
+    `users` and `items` are the two halves of a sweep; `rows` how many users there are; `taught` bool [items] which
+    items have enough pairs for a vector; `largest` the size of the largest weight.
+    """
+
+    objective: Objective
+    users: HalfSweep
+    items: HalfSweep
+    rows: int
+    taught: Bools
+    largest: float
+
+    @classmethod
+    def of(cls, objective: Objective, events: Events) -> Sides:
+        """Of all pairs whose item has enough of them."""
+        pairs = objective.pairs_of(events)
+        taught = objective.speaks_of(pairs)
+        pairs = only_columns(pairs, taught)
+        users, items = int(objective.speaks(pairs).sum()), int(taught.sum())
+        return cls(
+            objective=objective,
+            users=HalfSweep.of_rows(pairs, lambda part: objective.problem(part, items), objective.width),
+            items=HalfSweep.of_columns(pairs, lambda part: objective.problem(part, users), objective.width),
+            rows=pairs.rows,
+            taught=taught,
+            largest=float(np.abs(pairs.value).max(initial=0.0)),
+        )
+
+    def sweep(self, items: Floats32, sweeps: int, steps: int) -> None:
+        """Better item vectors float32 [items, d], in place: those of items that have enough pairs.
+
+        Raises ConfigError where they grow beyond what float32 holds.
+        """
+        items[~self.taught] = 0.0
+        users = np.zeros((self.rows, self.objective.width), np.float32)
+        with track("als sweeps", sweeps) as advance:
+            # One step a sweep: each starts from the one before.
+            for _ in range(sweeps):
+                self.objective.improve(self.users, users, items, steps)
+                self._check(users)
+                self.objective.improve(self.items, items, users, steps)
+                self._check(items)
+                advance(1)
+
+    def _check(self, vectors: Floats32) -> None:
+        if not np.isfinite(vectors).all():
+            raise ConfigError(
+                f"als: the vectors grew beyond what float32 holds; the weights reach {self.largest:g} in size: "
+                "cap them with data.feedback.combine.max, or use data.feedback.transform: log1p"
+            )
