@@ -28,6 +28,7 @@ EVERYWHERE: list[dict[str, object]] = [
     {"use": "user_cf"},
     {"use": "als"},
     {"use": "nmf"},
+    {"use": "pure_svd"},
 ]
 OF_DATA: dict[str, list[dict[str, object]]] = {
     "movielens": [{"use": "session"}, {"use": "content", "with": {"fields": {"genres": 1.0, "release_year": 0.3}}}],

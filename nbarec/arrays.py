@@ -42,9 +42,9 @@ def frozen(array: A) -> A:
 def concat_ranges(starts: AnyArray, counts: AnyArray) -> Ints64:
     """`starts[0], starts[0] + 1, ...` for `counts[0]` values, then the same for the next: int64 [sum(counts)]."""
     counts = np.asarray(counts, np.int64)
-    before = np.cumsum(counts) - counts
-    total = int(counts.sum())
-    return np.repeat(np.asarray(starts, np.int64) - before, counts) + np.arange(total)
+    ranges = np.repeat(np.asarray(starts, np.int64) - np.cumsum(counts) + counts, counts)
+    ranges += np.arange(len(ranges))
+    return ranges
 
 
 def stable_order(key: AnyArray, bits: int) -> Ints64:
@@ -94,7 +94,9 @@ def rising_bits(values: Floats32) -> Uints32:
 
 def row_pointers(counts: AnyArray) -> Ints64:
     """Row pointers of consecutive rows with these lengths: int64 [rows + 1]."""
-    return np.append(0, np.cumsum(counts)).astype(np.int64)
+    pointers = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=pointers[1:])
+    return pointers
 
 
 def rows_of(indptr: AnyArray) -> Ints64:

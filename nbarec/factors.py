@@ -138,7 +138,7 @@ def _stage_with_vectors(model: Model, stage_id: str | None) -> GeneratorStage:
         listed = ", ".join(stage.id for stage in generators)
         raise ConfigError(
             f"no generator of the model has latent factors (they are {listed}); "
-            "fit a pipeline with als or nmf among its candidates"
+            "fit a pipeline with als, nmf or pure_svd among its candidates"
         )
     if len(able) > 1:
         raise ConfigError(f"several generators have latent factors; choose one by --stage: {', '.join(able)}")

@@ -18,14 +18,15 @@ and turning rows into columns take six times as long."""
 TILE = 1024
 """The fewest items that are looked at first: the longest, which bound the best scores well."""
 
-FEW_CELLS = 1 << 13
-"""So many rough scores take no longer than the calls that look at them: a few rows look at more items first."""
-
-LONGEST = FEW_CELLS
-"""Items whose vectors are kept in the order of their lengths too: searches of few rows look at no more, as a rule."""
+WIDEST = 8192
+"""The most items that are looked at together, and at first for a single user: it takes no longer than the calls around.
+Their vectors are kept in the order of their lengths too, as most searches end among them."""
 
 GROUP = 16
 """The most items whose largest rough score stands for all of them when the `limit`-th best is bounded."""
+
+MANY = 8
+"""Where more than one in so many groups matters, a look at all their members is faster than one at each of these."""
 
 UNIT_ROUNDOFF = 2.0**-24
 """Of single precision."""
@@ -54,11 +55,11 @@ class Ordered:
     @cached_property
     def longest(self) -> Floats32:
         """The vectors of the first items in `order`, where nearly all searches end."""
-        return frozen(self.items.take(self.order[:LONGEST], axis=0))
+        return frozen(self.items.take(self.order[:WIDEST], axis=0))
 
     def tile(self, start: int, stop: int) -> Floats32:
         """The vectors of the items `order[start:stop]`."""
-        if stop <= LONGEST:
+        if stop <= WIDEST:
             return self.longest[start:stop]
         return self.items.take(self.order[start:stop], axis=0)
 
@@ -140,7 +141,8 @@ class Search:
             if not len(rows):
                 break
             rows = rows.take(np.argsort(-need.take(rows), kind="stable"))
-            width = min(max(TILE, 4 * self.limit, start or FEW_CELLS // len(rows)), CELLS, int(need[rows[0]]) - start)
+            width = max(TILE, 4 * self.limit, start or WIDEST // len(rows))
+            width = min(width, WIDEST, CELLS, int(need[rows[0]]) - start)
             tile = self.index.tile(start, start + width)
             # A step as many rows as there are cells for: they need about as many items.
             while len(rows) and not self.crowded():
@@ -204,7 +206,10 @@ class Search:
     def _collect(self, rough: Floats32, largest: Floats32, active: Ints64, start: int) -> None:
         """Keep the pairs that matter: those of the groups whose largest does."""
         lowest = np.maximum(self.cut().take(active), LOWEST).astype(np.float32)
-        group, at = _divided(np.flatnonzero(largest >= lowest), len(active))
+        of_group = np.flatnonzero(largest >= lowest)
+        if len(of_group) * MANY > largest.size:
+            largest, of_group = rough, np.flatnonzero(rough >= lowest)
+        group, at = _divided(of_group, len(active))
         groups = len(largest)
         layers = np.arange(len(rough) // groups)[:, None]
         score = rough.reshape(-1).take(layers * largest.size + (group * len(active) + at))

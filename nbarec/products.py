@@ -58,13 +58,13 @@ class ItemIndex(Ordered):
         limit = min(limit, len(self.items))
         if limit <= 0:
             return Candidates.empty(len(users))
-        rows = max(1, product_search.CELLS // max(product_search.TILE, 4 * limit))
+        rows = max(1, product_search.CELLS // max(product_search.TILE, 8 * limit))
         whole = _Block(self, users, limit, excluded, above)
         if len(users) <= rows:
             return whole.best()
         # A step a block of users: what bounds the memory.
         blocks = in_shards(lambda first, _: whole.rows(first, first + rows).best(), range(0, len(users), rows))
-        return stacked(blocks)
+        return stacked(blocks, len(users) * limit)
 
     def _check(self, users: Floats64, excluded: Csr) -> None:
         if users.dtype != np.float64 or users.shape[1:] != self.items.shape[1:] or not np.isfinite(users).all():

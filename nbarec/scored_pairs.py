@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from nbarec.arrays import Bools, Floats32, Floats64, Ints64, frozen, row_pointers, row_starts, rows_of
 from nbarec.batch import Candidates
 from nbarec.kernels import NOT_PROPOSED, TIE, best_first
-
-N = TypeVar("N", bound=np.generic)
 
 BLOCK = 1 << 16
 """Numbers of the vectors that are multiplied at a time: 1 MB an array, which stays in the cache."""
@@ -147,18 +143,20 @@ def merged(parts: list[Candidates]) -> Candidates:
     return Candidates(frozen(row_pointers(counts)), frozen(item), frozen(score))
 
 
-def stacked(parts: Iterable[Candidates]) -> Candidates:
-    """The candidates of consecutive rows, one below the other."""
-    counts, items, scores = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+def stacked(parts: Iterable[Candidates], most: int | None = None) -> Candidates:
+    """The candidates of consecutive rows, one below the other; `most` entries of them at most, or as many as there are.
+
+    Each part is copied as it comes and may go then: with `most`, no two copies of all stand side by side.
+    """
+    if most is None:
+        parts = list(parts)
+        most = sum(map(len, parts))
+    counts, end = [np.empty(0, np.int64)], 0
+    item, score = np.empty(most, np.int32), np.empty(most, np.float32)
     for part in parts:  # a step a part
         counts.append(np.diff(part.indptr))
-        items.append(part.item)
-        scores.append(part.score)
-    return Candidates(frozen(row_pointers(np.concatenate(counts))), frozen(_joined(items)), frozen(_joined(scores)))
-
-
-def _joined(parts: list[npt.NDArray[N]]) -> npt.NDArray[N]:
-    """The arrays one behind the other; the list is emptied, so that no part outlives its copy."""
-    joined = np.concatenate(parts)
-    parts.clear()
-    return joined
+        place = slice(end, end + len(part))
+        item[place], score[place], end = part.item, part.score, place.stop
+    if end < most:
+        item, score = item[:end].copy(), score[:end].copy()
+    return Candidates(frozen(row_pointers(np.concatenate(counts))), frozen(item), frozen(score))

@@ -76,7 +76,7 @@ def in_shards(function: Callable[[X, Shared], R], shards: Iterable[X], shared: S
         return function(shard, shared)
 
     if work.workers == 1:
-        with executor_of("serial") as executor:
+        with executor_of("serial", 1) as executor:
             yield from executor.map_shards(function, shards, shared)
         return
     with executor_of("threads", work.workers) as executor:

@@ -82,7 +82,9 @@ class Implicit(Objective):
         """Pairs of nonzero weight."""
         matrix, weight = events.matrix(), events.pair_weights()
         if weight.all():
-            return SparseRows(matrix.indptr, matrix.indices, frozen(weight), matrix.shape[1])
+            # Where they are all the same, one number stands for all: a view of it, which takes no memory.
+            value = np.broadcast_to(weight[:1], len(weight)) if len(weight) and np.ptp(weight) == 0 else frozen(weight)
+            return SparseRows(matrix.indptr, matrix.indices, value, matrix.shape[1])
         return SparseRows.from_csr(matrix, weight != 0, weight)
 
     def speaks(self, pairs: SparseRows) -> Bools:
@@ -94,7 +96,8 @@ class Implicit(Objective):
 
     def speaks_of(self, pairs: SparseRows) -> Bools:
         """Where a weight is positive."""
-        return occurrences(pairs.column[pairs.value > 0], pairs.columns) > 0
+        positive = pairs.value > 0
+        return occurrences(pairs.column if positive.all() else pairs.column[positive], pairs.columns) > 0
 
     def remains(self, vectors: Floats32) -> Bools:
         """Not where the regularization outweighed all that the pairs say, and every sweep shrank the vector."""

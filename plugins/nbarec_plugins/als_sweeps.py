@@ -61,7 +61,7 @@ class Sides:
             items=HalfSweep.of_columns(pairs, lambda part: objective.problem(part, users), objective.width),
             rows=pairs.rows,
             taught=taught,
-            largest=float(np.abs(pairs.value).max(initial=0.0)),
+            largest=float(max(pairs.value.max(initial=0.0), -pairs.value.min(initial=0.0))),
         )
 
     def sweep(self, items: Floats32, sweeps: int, steps: int) -> None:

@@ -96,7 +96,8 @@ class Contenders:
         stays = np.ones(len(there), bool)
         stays[out_at] = False
         left = np.flatnonzero(stays)
-        counts = np.diff(np.searchsorted(left, self.indptr))
+        indptr = np.searchsorted(left, self.indptr)
+        counts = indptr[1:] - indptr[:-1]
         return replace(self, counts=counts, column=self.column.take(left), strength=self.strength.take(left))
 
     def _strongest_of_each(self) -> Floats64:
@@ -148,7 +149,8 @@ def _of_block(met: Overlaps, strength: Floats64, wanted: Wanted, bounded: bool) 
     indptr, column = met.picked(at)
     found = strength.reshape(-1).take(at)
     size_known = largest if signed else np.zeros(len(floor))
-    return Contenders(met.rows, np.diff(indptr), column, found, size_known, floor, floor == lowest)
+    counts = indptr[1:] - indptr[:-1]
+    return Contenders(met.rows, counts, column, found, size_known, floor, floor == lowest)
 
 
 def _bounds(met: Overlaps, strength: Floats64, limit: Ints64) -> Floats64:
@@ -156,7 +158,7 @@ def _bounds(met: Overlaps, strength: Floats64, limit: Ints64) -> Floats64:
 
     Disjoint groups of entries have different ones as their largest.
     """
-    groups = met.largest_of_groups(strength, int(limit.max()))
+    groups = met.largest_of_groups(strength, int(limit.mean()))
     groups.sort(axis=1)
     at = groups.shape[1] - limit
     enough = np.flatnonzero(at >= 0)

@@ -109,7 +109,8 @@ class Measure:
         """
         strength = _FORMULAS[self.similarity](met, of_row, of_column)
         if self.shrink:
-            strength *= met.common / (met.common + self.shrink)
+            number = np.arange(int(met.common.max(initial=0)) + 1)
+            strength *= (number / (number + self.shrink)).take(met.common)
         return strength
 
     def nearest(self, signal: Signal, items: Ints64, neighbors: int) -> SparseRows:

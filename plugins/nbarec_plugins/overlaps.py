@@ -85,7 +85,7 @@ class ListedOverlaps:
     @property
     def counts(self) -> Ints64:
         """Entries of each row: int64 [R]."""
-        return np.diff(self.indptr)
+        return self.indptr[1:] - self.indptr[:-1]
 
     def of_rows(self, value: Floats64) -> Floats64:
         return self.spread(value.take(self.rows))
@@ -160,7 +160,7 @@ class TabledOverlaps:
     def picked(self, at: Ints64) -> tuple[Ints64, Ints32]:
         starts = np.arange(len(self.rows) + 1) * self.columns
         indptr = np.searchsorted(at, starts)
-        return indptr, (at - np.repeat(starts[:-1], np.diff(indptr))).astype(np.int32)
+        return indptr, (at - np.repeat(starts[:-1], indptr[1:] - indptr[:-1])).astype(np.int32)
 
     def largest(self, value: Floats64) -> Floats64:
         return np.asarray(value.max(axis=1))

@@ -24,8 +24,11 @@ from nbarec_plugins.strips import LANES, PADDING, Strips
 BLOCK = 1 << 21
 """Bytes that the pairs of a block take at 8 each, or its counters: what stays in the cache."""
 
-CROWDED = 0.2
+COUNTED = 0.3
 """A row with more pairs than this share of the columns has a counter a column: sorting would take longer (measured)."""
+
+SUMMED = 0.2
+"""The same where pairs are added up and not only counted."""
 
 SHARD = 8
 """Blocks a shard, at most: what does not need whole rows of columns is done for all of them at once."""
@@ -55,7 +58,8 @@ class Product:
     def _reached(self, count: Ints64) -> Ints64:
         before = np.zeros(len(self.left.column) + 1, np.int64)
         np.cumsum(count.take(self.left.column), out=before[1:])
-        return np.diff(before.take(self.left.indptr))
+        reached = before.take(self.left.indptr)
+        return reached[1:] - reached[:-1]
 
     @cached_property
     def ones(self) -> bool:
@@ -100,10 +104,11 @@ class Product:
         """Pairs a block, or counters."""
         return current().block_bytes(BLOCK) // 8
 
-    @property
+    @cached_property
     def _most_sorted(self) -> int:
         """How many strips a row may lead to that is sorted."""
-        return int(CROWDED * self.right.columns / LANES)
+        share = COUNTED if self.ones or not self.terms else SUMMED
+        return int(share * self.right.columns / LANES)
 
     def _crowded(self, width: int) -> bool:
         return width > self._most_sorted
@@ -201,7 +206,7 @@ class _Pairs:
         """Each term's sum over each run: float64 [runs]. `place` [R, pairs] says where each sorted pair stood; of each
         row `real` int64 [R] are pairs, and the others come from what is empty in its strips."""
         rows, width = place.shape
-        at = place + (np.arange(rows) * (width // self._shared))[:, None]
+        at = place + (np.arange(rows) * (width // self._shared)).astype(place.dtype)[:, None]
         run = np.zeros(len(ends_run), np.int64)
         np.cumsum(ends_run[:-1], out=run[1:])
         runs = int(run[-1] + ends_run[-1])

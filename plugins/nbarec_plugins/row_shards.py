@@ -23,7 +23,7 @@ be few, as each costs two dozen calls. Half and twice as many take as long."""
 LONGEST_BYTES = 1 << 25
 """A row whose gathered vectors need more than this is no part of a shard: it is solved exactly, part by part."""
 
-SHARD_TERMS = 1 << 15
+SHARD_TERMS = 1 << 14
 """The fewest terms of a shard, so that handing it to a worker costs little beside its work."""
 
 MOST_SHARDS = 64
@@ -159,7 +159,7 @@ class _Columns:
         order &= (1 << bits) - 1
         at = at.take(order)
         counts = np.bincount(place, minlength=len(self.groups[number]))
-        return SparseRows(row_pointers(counts), self.row.take(at), self.pairs.value.take(at), self.pairs.rows)
+        return SparseRows(row_pointers(counts), self.row.take(at), self.pairs.value[at], self.pairs.rows)
 
 
 def _shard(row: Ints64, problem: RidgeRows, bytes_each: int, columns: int) -> Shard:

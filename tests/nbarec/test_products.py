@@ -102,13 +102,13 @@ def searches(draw: st.DrawFn) -> tuple[Floats64, Floats32, int, Csr, float]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(searches(), st.sampled_from([(1 << 20, 1024, 16), (64, 2, 2), (16, 1, 4), (8, 4, 1)]))
+@given(searches(), st.sampled_from([(1 << 20, 1024, 16, 8192, 8), (64, 2, 2, 4, 8), (16, 1, 4, 3, 2), (8, 4, 1, 9, 1)]))
 def test_the_best_are_those_of_a_walk_over_all_pairs(
-    search: tuple[Floats64, Floats32, int, Csr, float], sizes: tuple[int, int, int]
+    search: tuple[Floats64, Floats32, int, Csr, float], sizes: tuple[int, ...]
 ) -> None:
     users, items, limit, excluded, above = search
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("CELLS", "TILE", "GROUP"), sizes, strict=True):
+        for name, size in zip(("CELLS", "TILE", "GROUP", "WIDEST", "MANY"), sizes, strict=True):
             patch.setattr(product_search, name, size)
         found = best_products(users, items, limit, excluded, above)
         expected = reference(users, items, limit, excluded, above)
@@ -277,9 +277,8 @@ def test_short_items_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_index_is_a_state() -> None:
     users, items = vectors(np.random.default_rng(8), 3, 40, 5)
-    index = ItemIndex.of(items)
+    index, excluded = ItemIndex.of(items), Csr.empty(3, 40)
     kept = unflatten(ItemIndex, *flatten(index))
-    excluded = Csr.empty(3, 40)
     assert ranked(kept.best(users, 7, excluded)) == ranked(index.best(users, 7, excluded))
 
 

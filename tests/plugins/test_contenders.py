@@ -33,7 +33,8 @@ def sparse(dense: np.ndarray) -> SparseRows:
 def way(block: int, crowded: float, spare: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_products, "BLOCK", block)
-        patch.setattr(row_products, "CROWDED", crowded)
+        for share in ("COUNTED", "SUMMED"):
+            patch.setattr(row_products, share, crowded)
         patch.setattr(overlaps, "SPARE", spare)
         yield
 

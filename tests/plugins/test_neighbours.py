@@ -47,7 +47,8 @@ def world(kind: str) -> Dataset:
 def way(block: int, crowded: float, workers: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, working(Work(workers=workers)):
         patch.setattr(row_products, "BLOCK", block)
-        patch.setattr(row_products, "CROWDED", crowded)
+        for share in ("COUNTED", "SUMMED"):
+            patch.setattr(row_products, share, crowded)
         yield
 
 

@@ -46,7 +46,8 @@ def matrices(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def way(block: int, crowded: float) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_products, "BLOCK", block)
-        patch.setattr(row_products, "CROWDED", crowded)
+        for share in ("COUNTED", "SUMMED"):
+            patch.setattr(row_products, share, crowded)
         yield
 
 

@@ -96,7 +96,7 @@ def test_equal_strengths_are_kept_once_a_row_and_shards_have_about_as_many_terms
     blocks = [block for shard in layout.shards for block in shard.blocks]
     assert all(block.strength.shape[1] == block.target.shape[1] == 1 for block in blocks)
     terms = [sum(block.column.size for block in shard.blocks) for shard in layout.shards]
-    assert len(terms) == 4
+    assert len(terms) == 8
     assert max(terms[:-1]) < 1.2 * min(terms[:-1])
     lengths = [block.column.shape[1] for shard in layout.shards for block in shard.blocks[-1:]]
     assert lengths == sorted(lengths, reverse=True)  # what takes longest begins first
