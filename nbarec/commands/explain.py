@@ -94,8 +94,8 @@ def _show_item(model: Model, why: UserReasons, item: str) -> None:
 def similar(model: Path, item: str, stage: str | None, k: int, form: str) -> None:
     """Show the items most like ITEM, as a generator of the saved MODEL sees them.
 
-    By the cosine of its item vectors where it has them (als, nmf, pure_svd), else what it would propose to somebody of whom this
-    item is all that is known.
+    By the cosine of its item vectors where it has them (als, nmf, pure_svd), else what it would propose to somebody of
+    whom this item is all that is known.
 
     \b
     Example:
