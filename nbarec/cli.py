@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("nbarec.commands.pipelines", "Load, evaluate, fit, save and recommend: everything in one go."),
     "fit": ("nbarec.commands.pipelines", "Fit a config and save the model."),
     "evaluate": ("nbarec.commands.pipelines", "Measure configs on held-out events."),
+    "compare": ("nbarec.commands.compare", "Tell whether evaluations differ by more than chance."),
     "validate": ("nbarec.commands.pipelines", "Check configs; shows every error at once."),
     "recommend": ("nbarec.commands.models", "Recommend with a saved model."),
     "update": ("nbarec.commands.models", "Add new events to a saved model without a refit."),

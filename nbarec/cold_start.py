@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbarec.arrays import Bools, Ints64, rank_in_row, row_pointers
-from nbarec.batch import Slate
+from nbarec.arrays import Bools, Floats32, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
-from nbarec.evaluate import MetricAt, evaluate, relevant_items
+from nbarec.evaluate import evaluate
 from nbarec.evaluation_config import ColdStart
+from nbarec.measuring import MetricAt
 from nbarec.model import Model
+from nbarec.one_pass import Pass
 from nbarec.progress import track
+from nbarec.relevance import relevant_items
 from nbarec.reports import ColdRow, ColdTable, Evaluation
 from nbarec.sparse import Csr
 from nbarec.statistics import mean_interval
@@ -38,24 +40,28 @@ class ColdStartRun:
       compete over these items alone, and what happened to them after the largest n is to be found.
 
     First is by time; in data without times by a random order. The held-out events of a table are the same in each of
-    its rows, so the rows differ by what is known and by nothing else. `relevant` bool [events] says which events count.
+    its rows, so the rows differ by what is known and by nothing else. `relevant` bool [events] says which events count,
+    and `weight` float32 [events] how much where they are held out.
     """
 
     pipeline: Pipeline
     data: Dataset
     relevant: Bools
+    weight: Floats32
     asked: ColdStart
     metric: MetricAt
 
     @classmethod
-    def of(cls, pipeline: Pipeline, data: Dataset, relevant: Bools, asked: ColdStart, metric: MetricAt) -> ColdStartRun:
+    def of(
+        cls, pipeline: Pipeline, data: Dataset, relevant: Bools, weight: Floats32, asked: ColdStart, metric: MetricAt
+    ) -> ColdStartRun:
         """The measurement over data whose events stand in the order in which they are to become known."""
         if data.events.time.any():
-            return cls(pipeline, data, relevant, asked, metric)
+            return cls(pipeline, data, relevant, weight, asked, metric)
         random = np.random.default_rng([pipeline.config.seed, ORDER_STREAM]).random(len(data.events))
         order = np.lexsort((random, data.events.row))
         shuffled = data.with_events(data.events.at(order, data.events.indptr))
-        return cls(pipeline, shuffled, relevant[order], asked, metric)
+        return cls(pipeline, shuffled, relevant[order], weight[order], asked, metric)
 
     def tables(self) -> tuple[ColdTable, ...]:
         """One table for users and one for items, as far as they are asked for. Raises ConfigError where nobody, or no
@@ -107,18 +113,14 @@ class ColdStartRun:
     def _measured(self, model: Model, users: Ints64, truth: Csr, items: Ints64 | None) -> Evaluation:
         among = None if items is None else model.data.items.take(items)
 
-        def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
-            return model.recommend(model.data.users.take(users), k=k, stage=stage, among=among)
-
-        stages = self.pipeline.stages
-        lists = [*(stage.id for stage in stages.generators), *(stage.id for stage in stages.rankers)]
         rng, places = self._rng(BOOTSTRAP_STREAM), self.pipeline.config.slate.k
-        return evaluate(recommend, users, truth, (self.metric,), lists, model.data, rng, places=places)
+        return evaluate(Pass(model, among=among).lists, users, truth, (self.metric,), model.data, rng, places=places)
 
     def _truth(self, hidden: Bools) -> Csr:
         """What is to be found: the relevant ones of the hidden events (users x items)."""
         known = self.pipeline.weighted(self._with(~hidden)).events
-        return relevant_items(self.data.events.where(hidden), self.relevant[hidden], known)
+        hidden_events = replace(self.data.events, weight=frozen(self.weight)).where(hidden)
+        return relevant_items(hidden_events, self.relevant[hidden], known)
 
     def _places_of_items(self) -> Ints64:
         """The how-manieth event of its item each event is, from 1: int64 [events]."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from nbarec.batch import Candidates, Pool, Request, Slate
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.evidence import Evidence
+from nbarec.expressions import Expression
 from nbarec.params import check_params, param
 from nbarec.sparse import Csr
 
@@ -28,8 +29,12 @@ __all__ = [
     "Component",
     "DataSource",
     "Evidence",
+    "Example",
+    "ExposureMetric",
     "FeatureProvider",
+    "HeldOut",
     "ItemVectors",
+    "LearningRanker",
     "Metric",
     "NoState",
     "PostFilter",
@@ -119,6 +124,49 @@ class Ranker(Stage[S]):
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Which events of the training part a ranker learns from: every stage before it is fitted on the others first, so
+    that it sees pools as they are for users whose next events are unknown. Then all of them are fitted on all events.
+    """
+
+    split: Literal["auto", "global_time", "last_fraction", "random"] = param(
+        "auto",
+        doc="The split of that name, as in evaluate.split; auto is global_time where the data have times, else random.",
+    )
+    fraction: float = param(0.1, gt=0, lt=1, doc="Share of the events that is held out, or of each user's.")
+    users: int = param(5000, ge=1, doc="Users to learn from at most, drawn from those with held-out events that count.")
+    relevant: Expression | None = param(None, doc="Which held-out events count; those of weight above 0 if left out.")
+
+    def __post_init__(self) -> None:
+        check_params(self)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Some users' `pool` as it was when their held-out events were not known, for the `request` of that moment, and of
+    each entry the `label` float32 [N]: 1 where the user has a held-out event with the item that counts, else 0."""
+
+    request: Request
+    pool: Pool
+    label: Floats32
+
+
+@dataclass(frozen=True)
+class LearningRanker(Ranker[S]):
+    """A ranker that learns from what users did with the pools that they would have had.
+
+    `fit` gives what it serves with where there are no examples; its annotated type is that of what `learn` returns.
+    """
+
+    held_out: HeldOut = param(HeldOut(), doc="Which events of the training part it learns from.")
+
+    @abstractmethod
+    def learn(self, examples: Iterable[Example], data: Dataset, rng: np.random.Generator) -> S:
+        """Learn from examples, each of which has several users; they come once, one after the other, and there may be
+        none. How many users one has depends on the memory there is: what is learnt must not."""
+
+
+@dataclass(frozen=True)
 class PostFilter(Stage[S]):
     """Keeps, drops or re-orders entries of the pool, which arrives best first in each row."""
 
@@ -159,6 +207,15 @@ class Metric(Component):
         """One figure for all users: by default the mean over those for whom it is defined."""
         defined = values[~np.isnan(values)]
         return float(defined.mean()) if len(defined) else float("nan")
+
+
+@runtime_checkable
+class ExposureMetric(Protocol):
+    """A metric whose figure for all users depends on nothing but how often each item is shown: intervals, which ask for
+    it hundreds of times, are then many times as fast."""
+
+    def of_exposure(self, shown: Ints64, data: Dataset) -> float:
+        """What `aggregate` gives for slates that show each item so often: `shown` int64 [items]."""
 
 
 @runtime_checkable

@@ -88,8 +88,11 @@ class Clock(str):
 class EngineConfig:
     """How much of the machine to use; no result depends on it."""
 
-    workers: int | None = param(None, ge=1, doc="Threads that fit and serve side by side; all cores if left out.")
+    workers: int | None = param(None, ge=1, doc="How many fit and serve side by side; one a core if left out.")
     memory: Memory = param(Memory("2GiB"), ge=Memory("1MiB"), doc="Budget that sets how much is worked on at once.")
+    executor: Literal["threads", "processes"] = param(
+        "threads", doc="Who serves many users: processes are faster, and need a main guard in a script that asks them."
+    )
 
     @property
     def work(self) -> Work:

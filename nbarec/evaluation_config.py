@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nbarec.expressions import Expression
 from nbarec.marked import MapNode
@@ -24,6 +25,35 @@ class ColdStart:
 
 
 @dataclass(frozen=True)
+class SegmentsBy:
+    """Figures of some users, or of some of the items to be found, apart."""
+
+    by: str = param(doc="history, popularity (of the held-out items), or a column of users, such as user.country.")
+    at: tuple[float, ...] = param((), doc="Where history or a number is cut, such as [5, 50]; its terciles if empty.")
+    head: float = param(0.8, gt=0, lt=1, doc="Of popularity: the head has the items that make this share of events.")
+    largest: int = param(10, ge=1, doc="Of a column of texts: so many levels have a line, the rest are others.")
+
+    def __post_init__(self) -> None:
+        check_params(self)
+        kind, _, column = self.by.partition(".")
+        if self.by not in ("history", "popularity") and not (kind == "user" and column):
+            raise ValueError(f"by is {self.by!r}; write history, popularity or a column of users, such as user.country")
+        if any(one >= other for one, other in pairwise(self.at)):
+            raise ValueError(f"at must rise, not {list(self.at)}")
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Lists among sampled items alone: each user's relevant items and as many others as `negatives` says."""
+
+    negatives: int = param(100, ge=1, doc="Items that are drawn for each user, of those the user has no event with.")
+    seed: int = param(0, ge=0, doc="Another seed draws other items.")
+
+    def __post_init__(self) -> None:
+        check_params(self)
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """What is held out, and what is measured."""
 
@@ -35,3 +65,6 @@ class EvaluateConfig:
         {}, doc="Name: other values at dotted paths (as --set writes them), measured beside the config as it stands."
     )
     cold_start: ColdStart | None = param(None, doc="Measure users and items by how many events are known of them.")
+    segments: tuple[SegmentsBy, ...] = param((), doc="Measure some users, or some of the items to be found, apart.")
+    stage_losses: bool = param(True, doc="Tell at which stage held-out items were left.")
+    sampled: Sampled | None = param(None, doc="Only where a published table does so: lists of sampled items.")

@@ -9,29 +9,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbarec.arrays import Bools
+from nbarec.arrays import Bools, Ints64
 from nbarec.batch import Slate
 from nbarec.cold_start import ColdStartRun
 from nbarec.config import Config
 from nbarec.contracts import guarded
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, Mark, PluginError, Problem
-from nbarec.evaluate import List, MetricAt, evaluate, parse_metric, relevant_items
-from nbarec.evaluation_config import ColdStart
+from nbarec.evaluate import evaluate, parse_metric
+from nbarec.evaluation_config import ColdStart, Sampled, SegmentsBy
+from nbarec.evaluation_run import Variant
 from nbarec.expressions import Expression
+from nbarec.folds import pooled
 from nbarec.joining import join_datasets, with_growth
 from nbarec.marked import MapNode, Scalar
+from nbarec.measuring import MetricAt
 from nbarec.model import Model
+from nbarec.one_pass import Lists, Pass
 from nbarec.params import build
+from nbarec.progress import track
+from nbarec.relevance import relevant_items
 from nbarec.reports import AS_CONFIGURED, ColdTable, Evaluation
+from nbarec.sampled_items import SAMPLED, with_negatives
 from nbarec.scopes import EventScope
+from nbarec.segmentation import column_of
+from nbarec.sparse import Csr
 from nbarec.splits import SPLITS, Given, Holdout, Split, hold_out
 
 if TYPE_CHECKING:
     from nbarec.pipeline import Pipeline
     from nbarec.stages import Binder
 
-SPLIT_STREAM, BOOTSTRAP_STREAM = 1, 2
+SPLIT_STREAM, BOOTSTRAP_STREAM, SAMPLE_STREAM = 1, 2, 7
 """Random streams of an evaluation, apart from those of the stages."""
 
 VARIED = ("candidates", "features", "rank", "filters", "slate")
@@ -41,7 +50,8 @@ VARIED = ("candidates", "features", "rank", "filters", "slate")
 @dataclass(frozen=True)
 class EvaluationPlan:
     """A split, the metrics, which held-out events count, and what else is measured: `variants` of the config, each a
-    mapping of dotted paths to values, and cold starts by a metric of their own."""
+    mapping of dotted paths to values, cold starts by a metric of their own, `segments`, whether to tell of
+    `stage_losses`, and whether lists are of `sampled` items."""
 
     split: Split | Given
     metrics: tuple[MetricAt, ...]
@@ -49,6 +59,9 @@ class EvaluationPlan:
     repeats: bool
     variants: Mapping[str, MapNode]
     cold_start: tuple[ColdStart, MetricAt] | None
+    segments: tuple[SegmentsBy, ...] = ()
+    stage_losses: bool = True
+    sampled: Sampled | None = None
 
     @classmethod
     def of(cls, config: Config, root: MapNode, binder: Binder) -> EvaluationPlan | None:
@@ -62,44 +75,76 @@ class EvaluationPlan:
         binder.problems.extend(_variant_problems(asked.variants))
         if split is None or metrics is None:
             return None
-        return cls(split, metrics, asked.relevant, asked.repeats, asked.variants, cold_start)
+        kept = asked.relevant, asked.repeats, asked.variants, cold_start
+        return cls(split, metrics, *kept, asked.segments, asked.stage_losses, asked.sampled)
 
     def run(self, pipeline: Pipeline, data: Dataset) -> tuple[Evaluation, Model]:
-        """Hold out, fit on the rest and measure every list. The held-out events reach no stage."""
-        holdout = self.held_out(pipeline, data)
+        """Hold out, fit on the rest and measure every list; of a split with folds, fold by fold. The held-out events
+        reach no stage. The model is that of the last fold."""
+        for segments in self.segments:
+            if segments.by.startswith("user."):
+                column_of(segments, data)  # a mistake is told before anything is fitted
+        folds = 1 if isinstance(self.split, Given) else self.split.fold_count
+        found = []
+        with track("folds", folds) as advance:
+            for fold in range(folds):
+                evaluation, model = self.measured(pipeline, data, fold)
+                found.append(evaluation)
+                advance(1)
+        if folds > 1:
+            means = [metric.label for metric in self.metrics if metric.is_mean]
+            evaluation = pooled(found, means, model.data, _rng(pipeline, BOOTSTRAP_STREAM))
+        return replace(evaluation, cold_starts=self._cold_starts(pipeline, data)), model
+
+    def measured(self, pipeline: Pipeline, data: Dataset, fold: int) -> tuple[Evaluation, Model]:
+        """One fold, and the model that was fitted for it."""
+        holdout = self.held_out(pipeline, data, fold)
         model = pipeline.fit(holdout.train)
         tested = replace(holdout.train.with_events(holdout.test), as_of=data.as_of)
-        truth = relevant_items(holdout.test, self._relevant(pipeline, tested), model.data.events, repeats=self.repeats)
-        lists = [stage.id for stage in pipeline.stages.generators]
-        lists += [stage.id for stage in pipeline.stages.rankers]
-
-        def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
-            return model.recommend(model.data.users.take(users), k=k, stage=stage)
-
+        weighed = self._weighed(pipeline, tested)
+        truth = relevant_items(weighed.events, self._relevant(weighed), model.data.events, repeats=self.repeats)
+        allowed = self._allowed(pipeline, model, truth, fold)
         evaluation = evaluate(
-            recommend,
+            partial(self._lists, model, truth, allowed),
             np.arange(len(model.data.users)),
             truth,
             self.metrics,
-            lists,
             model.data,
-            np.random.default_rng([pipeline.config.seed, BOOTSTRAP_STREAM]),
+            _rng(pipeline, BOOTSTRAP_STREAM),
             places=pipeline.config.slate.k,
-            variants=self._variants(pipeline, model, holdout.train),
+            variants=self._variants(pipeline, model, holdout.train, allowed),
+            segments=self.segments,
             holdout=holdout.describe(),
         )
-        return replace(evaluation, cold_starts=self._cold_starts(pipeline, data)), model
+        return self._marked(evaluation), model
 
-    def _variants(self, pipeline: Pipeline, model: Model, train: Dataset) -> list[List]:
+    def _lists(self, model: Model, truth: Csr, allowed: Csr | None, users: Ints64, k: int) -> Lists:
+        return Pass(model, allowed).lists(users, k, truth if self.stage_losses else None)
+
+    def _allowed(self, pipeline: Pipeline, model: Model, truth: Csr, fold: int) -> Csr | None:
+        """The only items that each user may be shown, where lists are of sampled items."""
+        if self.sampled is None:
+            return None
+        rng = np.random.default_rng([pipeline.config.seed, SAMPLE_STREAM, self.sampled.seed, fold])
+        return with_negatives(truth, model.data.events, self.sampled.negatives, rng)
+
+    def _marked(self, evaluation: Evaluation) -> Evaluation:
+        """Lists of sampled items are told from others, and can't be compared with them."""
+        if self.sampled is None:
+            return evaluation
+        how = f"{evaluation.relevant}:sampled-{self.sampled.negatives}-{self.sampled.seed}"
+        warned = (*evaluation.holdout, SAMPLED.format(self.sampled.negatives))
+        return replace(evaluation, relevant=how, holdout=warned)
+
+    def _variants(self, pipeline: Pipeline, model: Model, train: Dataset, allowed: Csr | None) -> list[Variant]:
         """The variants as lists; a stage that the config has just so is not fitted again."""
 
-        def served(users: np.ndarray, k: int, name: str, other: Pipeline) -> Slate:
+        def served(users: Ints64, k: int, name: str, other: Pipeline) -> tuple[Slate, float]:
             with guarded(f"variant {name!r}"):
-                fitted = other.fit(train, like=model)
-                return fitted.recommend(fitted.data.users.take(users), k=k)
+                return Pass(other.fit(train, like=model), allowed).slates(users, k)
 
         varied = self.varied(pipeline).items()
-        return [List(name, partial(served, name=name, other=other), other.config.slate.k) for name, other in varied]
+        return [Variant(name, partial(served, name=name, other=other), other.config.slate.k) for name, other in varied]
 
     def varied(self, pipeline: Pipeline) -> Mapping[str, Pipeline]:
         """The pipeline of each variant. Raises ConfigError with every problem of every variant."""
@@ -117,26 +162,34 @@ class EvaluationPlan:
     def _cold_starts(self, pipeline: Pipeline, data: Dataset) -> tuple[ColdTable, ...]:
         if self.cold_start is None:
             return ()
-        relevant = self._relevant(pipeline, data)
-        return ColdStartRun.of(pipeline, data, relevant, *self.cold_start).tables()
+        weighed = self._weighed(pipeline, data)
+        relevant, weight = self._relevant(weighed), weighed.events.weight
+        return ColdStartRun.of(pipeline, data, relevant, weight, *self.cold_start).tables()
 
-    def held_out(self, pipeline: Pipeline, data: Dataset) -> Holdout:
-        """The training part and the held-out events."""
+    def held_out(self, pipeline: Pipeline, data: Dataset, fold: int = 0) -> Holdout:
+        """The training part and the held-out events, of a split with folds those of one of them."""
         if isinstance(self.split, Given):
             test = pipeline.data_source().events_from(self.split.path)
             joined, aligned = join_datasets(data, test)
             training = with_growth(data.events, len(joined.users), len(joined.items))
             return Holdout(replace(joined, events=training, as_of=data.as_of), aligned.events, Given.name)
-        return hold_out(data, self.split, np.random.default_rng([pipeline.config.seed, SPLIT_STREAM]))
+        return hold_out(data, self.split, _rng(pipeline, SPLIT_STREAM), fold)
 
-    def _relevant(self, pipeline: Pipeline, data: Dataset) -> Bools:
-        """Which events count, by the weights that feedback gives them (decay changes no sign): bool [events]."""
+    def _weighed(self, pipeline: Pipeline, data: Dataset) -> Dataset:
+        """The data with the weights that feedback gives their events; none has lost any by its age."""
         feedback = pipeline.section.feedback
-        weighted = data if feedback is None else replace(feedback, decay=None).apply(data)
+        return data if feedback is None else replace(feedback, decay=None).apply(data)
+
+    def _relevant(self, weighed: Dataset) -> Bools:
+        """Which events count: bool [events]."""
         if self.relevant is None:
-            return np.asarray(weighted.events.weight > 0)
-        scope = EventScope(weighted.events, weighted.full_catalog(), weighted.full_audience(), data.as_of)
+            return np.asarray(weighed.events.weight > 0)
+        scope = EventScope(weighed.events, weighed.full_catalog(), weighed.full_audience(), weighed.as_of)
         return self.relevant.truth(scope).holds
+
+
+def _rng(pipeline: Pipeline, stream: int) -> np.random.Generator:
+    return np.random.default_rng([pipeline.config.seed, stream])
 
 
 def _metrics(asked: tuple[str, ...], root: MapNode, binder: Binder) -> tuple[MetricAt, ...] | None:

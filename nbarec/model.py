@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,24 +13,26 @@ from nbarec.arrays import Floats32
 from nbarec.batch import Request, Slate
 from nbarec.components import NoState
 from nbarec.data import Dataset
-from nbarec.door import Asked, Context, Door
+from nbarec.door import Context, Door
 from nbarec.errors import ConfigError, NbarecError
-from nbarec.executor import executor_of
+from nbarec.executor import Kind, executor_of
 from nbarec.explain import Explainer
-from nbarec.ids import Ids, TextOrNumber
+from nbarec.ids import TextOrNumber
 from nbarec.outcomes import UserReasons
 from nbarec.serving import Journey, vectors_of
 from nbarec.slates import own_list, serve
 from nbarec.stages import AnyStage, Fitted, GeneratorStage
 from nbarec.work import working
+from nbarec.worker_models import Call, Users, served_elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nbarec.pipeline import Pipeline
 
-BATCH_SHARE = 32
-"""A batch may take this part of `engine.memory`: 64 MiB of 2 GiB. Stages hold several arrays of a batch's size."""
+BATCH_SHARE = 4
+"""The batches that are served side by side may take this part of `engine.memory`: 512 MiB of 2 GiB, an array of each.
+Stages hold several arrays of a batch's size, one after the other."""
 
 MOST_PLACES = 10_000
 """Slates may be longer than a small catalogue, and not by any length: each place takes memory, filled or not."""
@@ -90,7 +92,7 @@ class Model:
 
     def stream(
         self,
-        users: Sequence[TextOrNumber] | Ids | None = None,
+        users: Users | None = None,
         *,
         k: int | None = None,
         history: Sequence[TextOrNumber] = (),
@@ -112,35 +114,55 @@ class Model:
         asked = self.door.asked(len(users), self._places(k, stage), history, context, now, among, anonymous=anonymous)
         if explain and stage is not None:
             raise NbarecError(f"only whole slates are explained; leave out the stage {stage!r}")
-        return self._batches(users, asked, stage, explain)
+        return self._batches(users, Call(asked, stage, explain))
 
-    def _batches(
-        self, users: Sequence[TextOrNumber] | Ids, asked: Asked, stage: str | None, explain: bool
-    ) -> Iterator[Slate]:
-        size = self.batch_size()
-        spans = (slice(at, at + size) for at in range(0, max(len(users), 1), size))
-        fallback, work = self.pipeline.config.slate.fallback, self.pipeline.config.engine.work
+    def _batches(self, users: Users, call: Call) -> Iterator[Slate]:
+        size, engine = self.batch_size(), self.pipeline.config.engine
+        spans = [slice(at, at + size) for at in range(0, max(len(users), 1), size)]
+        alone = len(spans) == 1 or engine.work.workers == 1
+        if engine.executor == "processes" and not alone:
+            served: Iterator[tuple[Request | None, Slate]] = self._served_elsewhere(users, spans, call)
+        else:
+            served = self._served_here(users, spans, call, "serial" if alone else "threads")
+        for request, slate in served:
+            if request is not None and len(slate):  # `check` serves nobody, of which there is nothing to tell
+                self.pipeline.tell("nbarec_after_recommend", request=request, slate=slate, trace=slate.trace)
+            yield slate
 
-        def one(span: slice, _shared: object) -> tuple[Journey, Slate]:
-            with working(replace(work, workers=1)):
-                batch = users[span]
-                journey = self._journey(self.door.request(batch, asked.rows(span)))
-                if stage is not None:
-                    return journey, own_list(journey, batch, self.data.items, stage)
-                if not explain:
-                    return journey, serve(journey, batch, self.data.items, fallback)
-                journey.seen = []
-                slate = serve(journey, batch, self.data.items, fallback)
-                return journey, replace(slate, explanations=Explainer(journey, self.data).of_slate(slate.item))
+    def _served_here(
+        self, users: Users, spans: Sequence[slice], call: Call, kind: Kind
+    ) -> Iterator[tuple[Request, Slate]]:
+        def one(span: slice, _shared: object) -> tuple[Request, Slate]:
+            return self.serve(users[span], call.rows(span), self._told)
 
-        alone = len(users) <= size or work.workers == 1
-        with executor_of("serial" if alone else "threads", work.workers) as executor:
-            for journey, slate in executor.map_shards(one, spans):
-                if len(slate):  # `check` serves nobody, of which there is nothing to tell
-                    self.pipeline.tell(
-                        "nbarec_after_recommend", request=journey.request, slate=slate, trace=slate.trace
-                    )
-                yield slate
+        with executor_of(kind, self.pipeline.config.engine.work.workers) as executor:
+            yield from executor.map_shards(one, spans)
+
+    def _served_elsewhere(
+        self, users: Users, spans: Sequence[slice], call: Call
+    ) -> Iterator[tuple[Request | None, Slate]]:
+        heard = self.pipeline.is_heard("nbarec_after_recommend")
+        for span, answer in zip(spans, served_elsewhere(self, users, spans, call), strict=True):
+            for stage, error in answer.failures:
+                self._told(stage, error)
+            if answer.slate is None:
+                raise answer.error or NbarecError("a worker process gave neither slates nor an error")
+            request = self.door.request(users[span], call.rows(span).asked) if heard else None
+            yield request, replace(answer.slate, ids=self.data.items)
+
+    def serve(
+        self, users: Sequence[TextOrNumber], call: Call, told: Callable[[str, Exception], object]
+    ) -> tuple[Request, Slate]:
+        """One batch's request and its slates; `told` hears of each stage that fails."""
+        with working(replace(self.pipeline.config.engine.work, workers=1)):
+            journey = self._journey(self.door.request(users, call.asked), told)
+            if call.stage is not None:
+                return journey.request, own_list(journey, users, self.data.items, call.stage)
+            journey.seen = [] if call.explain else None
+            slate = serve(journey, users, self.data.items, self.pipeline.config.slate.fallback)
+            if call.explain:
+                slate = replace(slate, explanations=Explainer(journey, self.data).of_slate(slate.item))
+            return journey.request, slate
 
     def why(
         self,
@@ -155,7 +177,7 @@ class Model:
         catalogue was left."""
         asked = self.door.asked(1, self._places(k, None), history, context, now)
         with working(self.pipeline.config.engine.work):
-            journey = self._journey(self.door.request([user], asked))
+            journey = self._journey(self.door.request([user], asked), self._told)
             journey.seen = []
             slate = serve(journey, [user], self.data.items, self.pipeline.config.slate.fallback)
             return UserReasons.of(journey, slate, self.data)
@@ -166,7 +188,8 @@ class Model:
         width = sum(stage.settings.k for stage in stages.generators)
         columns = len(stages.generators) + len(stages.features) + len(stages.rankers)
         bytes_a_user = max(8 * len(self.data.items), width * (16 + 8 * columns), 1)
-        return int(np.clip(self.pipeline.config.engine.memory // BATCH_SHARE // bytes_a_user, 1, MOST_USERS))
+        work = self.pipeline.config.engine.work
+        return int(np.clip(work.memory // BATCH_SHARE // work.workers // bytes_a_user, 1, MOST_USERS))
 
     def generator(self, stage: str) -> GeneratorStage:
         """The generator of that id. Raises ConfigError where there is none."""
@@ -225,11 +248,11 @@ class Model:
             raise NbarecError(f"k must be a whole number from 1 to {most:,}, not {places!r}")
         return int(places)
 
-    def _journey(self, request: Request) -> Journey:
-        def told(stage: str, error: Exception) -> None:
-            self.pipeline.tell("nbarec_on_error", stage=stage, error=error)
-
+    def _journey(self, request: Request, told: Callable[[str, Exception], object]) -> Journey:
         return Journey(self.pipeline.stages, self.fitted, self.vectors, request, told)
+
+    def _told(self, stage: str, error: Exception) -> None:
+        self.pipeline.tell("nbarec_on_error", stage=stage, error=error)
 
 
 def _joined(slates: list[Slate]) -> Slate:

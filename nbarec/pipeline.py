@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nbarec.components import DataSource, NoState
+from nbarec.components import DataSource, LearningRanker, NoState
 from nbarec.config import Config, DataSection, Read, read_config
 from nbarec.contracts import guarded
 from nbarec.data import Dataset, FileReport
 from nbarec.errors import ConfigError, NbarecError, PluginError, Problem
 from nbarec.evaluation_plan import EvaluationPlan
+from nbarec.learning import Past, same_before
 from nbarec.marked import MapNode, dump, read_text
 from nbarec.model import Model
 from nbarec.plugins import Registry, registry
@@ -122,34 +123,58 @@ class Pipeline:
         Stages that stand in `like`, a model of the same data, with the same settings are taken from there.
         Raises ConfigError, DataError or ContractError naming the stage.
         """
-        weighted = self.weighted(self.load() if data is None else data)
+        known = self._up_to_clock(self.load() if data is None else data)
+        weighted = self.weighted(known)
         fitted: dict[str, Fitted] = {}
         stages = self.stages.all()
         with track("fitting", len(stages)) as advance, working(self.config.engine.work):
-            # A step a stage: each is told of when it is done.
-            for stage in stages:
-                fitted[stage.id] = (like and like.fitted_alike(stage)) or self._fitted(stage, weighted)
+            past: Past | None = Past(self, known)
+            # A step a stage: each is told of when it is done. Those that learn from examples come first, so that what
+            # was fitted for the examples is let go before everything is fitted on all events.
+            for stage in sorted(stages, key=lambda one: not isinstance(one.component, LearningRanker)):
+                past = past if isinstance(stage.component, LearningRanker) else None
+                fitted[stage.id] = (like and self._taken(stage, like)) or self.fitted_stage(stage, weighted, past)
                 advance(1)
-        return Model(self, weighted, fitted).checked()
+        return Model(self, weighted, {stage.id: fitted[stage.id] for stage in stages}).checked()
 
-    def _fitted(self, stage: AnyStage, data: Dataset) -> Fitted:
-        """What one stage learns from weighted data; plugins are told of it."""
+    def _taken(self, stage: AnyStage, like: Model) -> Fitted | None:
+        """What another model of the same data has learnt for this stage, if it would learn the same here."""
+        if isinstance(stage.component, LearningRanker) and not same_before(stage, self.stages, like.pipeline.stages):
+            return None
+        return like.fitted_alike(stage)
+
+    def fitted_stage(self, stage: AnyStage, data: Dataset, past: Past | None, *, told: bool = True) -> Fitted:
+        """What one stage learns from weighted data, or from examples of the `past`; plugins are `told` of it."""
         start = time.perf_counter()
         try:
-            with guarded(stage.who, stage.mark):
-                state = stage.component.fit(stage_data(stage, data), self.stage_rng(stage.id))
+            state = self._learnt(stage, data, past)
         except NbarecError as error:
-            self.tell("nbarec_on_error", stage=stage.id, error=error)
+            if told:
+                self.tell("nbarec_on_error", stage=stage.id, error=error)
             if getattr(stage.settings, "on_error", "fail") == "fail":
                 raise
             return Fitted(NoState(), len(data.items), time.perf_counter() - start, f"could not be fitted: {error}")
         seconds = time.perf_counter() - start
-        self.tell("nbarec_after_fit", stage=stage.id, state=state, seconds=seconds)
+        if told:
+            self.tell("nbarec_after_fit", stage=stage.id, state=state, seconds=seconds)
         return Fitted(state, len(data.items), seconds)
+
+    def _learnt(self, stage: AnyStage, data: Dataset, past: Past | None) -> Any:
+        component, rng = stage.component, self.stage_rng(stage.id)
+        if not isinstance(component, LearningRanker) or past is None:
+            with guarded(stage.who, stage.mark):
+                return component.fit(stage_data(stage, data), rng)
+        examples = past.examples(stage, component.held_out)
+        with guarded(stage.who, stage.mark):
+            return component.learn(examples, data, rng)
 
     def stage_rng(self, stage: str) -> np.random.Generator:
         """The random numbers of one stage: the same whatever other stages there are."""
         return np.random.default_rng([self.config.seed, *stage.encode()])
+
+    def is_heard(self, hook: str) -> bool:
+        """Whether any plugin is told of it."""
+        return bool(getattr(self.registry.manager.hook, hook).get_hookimpls())
 
     def tell(self, hook: str, **happened: Any) -> None:
         """Tell every plugin what happened; what it answers is ignored. Raises PluginError naming one that fails."""

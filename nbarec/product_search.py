@@ -206,17 +206,13 @@ class Search:
     def _collect(self, rough: Floats32, largest: Floats32, active: Ints64, start: int) -> None:
         """Keep the pairs that matter: those of the groups whose largest does."""
         lowest = np.maximum(self.cut().take(active), LOWEST).astype(np.float32)
-        of_group = np.flatnonzero(largest >= lowest)
-        if len(of_group) * MANY > largest.size:
-            largest, of_group = rough, np.flatnonzero(rough >= lowest)
-        group, at = _divided(of_group, len(active))
-        groups = len(largest)
-        layers = np.arange(len(rough) // groups)[:, None]
-        score = rough.reshape(-1).take(layers * largest.size + (group * len(active) + at))
-        here = np.flatnonzero(score >= lowest.take(at))
-        layer, nth = _divided(here, len(at))
-        row, place = active.take(at.take(nth)), layer * groups + group.take(nth) + start
-        self.found.append((row.astype(np.int32), place.astype(np.int32), score.reshape(-1).take(here)))
+        cell = np.flatnonzero(largest >= lowest)
+        if len(largest) < len(rough):
+            many = len(cell) * MANY > largest.size
+            cell = np.flatnonzero(rough >= lowest) if many else _members(cell, rough, largest.size, lowest)
+        place, at = _divided(cell, len(active))
+        place += start
+        self.found.append((active.take(at).astype(np.int32), place.astype(np.int32), rough.reshape(-1).take(cell)))
 
     def possible(self) -> Pairs:
         """Rows and places of the pairs that can be among the best, but for those where a vector is zero."""
@@ -228,6 +224,14 @@ class Search:
     def complete(self) -> Floats64:
         """The exact score down to which no item of a row is missing: float64 [B]."""
         return np.ldexp(self.floor - 2 * self.margin, self.exponent)
+
+
+def _members(group: Ints64, rough: Floats32, groups: int, lowest: Floats32) -> Ints64:
+    """The cells of `rough` float32 [items, rows] that reach their row's `lowest`, of groups whose largest does: every
+    `groups`-th cell from the group's own belongs to it."""
+    _, row = _divided(group, rough.shape[1])
+    member = np.arange(0, rough.size, groups)[:, None] + group
+    return np.asarray(member[rough.reshape(-1).take(member) >= lowest.take(row)], np.int64)
 
 
 def _divided(number: Ints64, by: int) -> Pairs:

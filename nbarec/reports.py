@@ -14,8 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from nbarec.arrays import Floats64
 from nbarec.durable import sync_folder
+from nbarec.figures import Figure, Report, number
+from nbarec.segment_reports import SegmentTable
+from nbarec.stage_losses import StageLosses
 from nbarec.statistics import Interval
 
 WHOLE_PIPELINE = "slate"
@@ -24,44 +26,14 @@ AS_CONFIGURED = "as configured"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One metric of one list: its value for all users, a 95% interval, how many `users` it is defined for and how
-    many evaluated users it is `undefined` for. NaN stands for undefined."""
-
-    mean: float
-    ci95: Interval
-    users: int
-    undefined: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; NaN becomes None."""
-        interval = [_number(bound) for bound in self.ci95]
-        return {"mean": _number(self.mean), "ci95": interval, "users": self.users, "undefined": self.undefined}
-
-    def __str__(self) -> str:
-        if math.isnan(self.mean):
-            return "-"
-        low, high = self.ci95
-        return f"{self.mean:.4f}" if math.isnan(low) else f"{self.mean:.4f} ±{(high - low) / 2:.3f}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """One list, measured: `figures` by `name@k`, the `values` of each user, float64 [users], NaN undefined, and how
-    many `seconds` it took to make the list."""
-
-    figures: Mapping[str, Figure]
-    values: Mapping[str, Floats64]
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The whole pipeline's slates (`slate`) and each stage's own lists (`stages`, by id) against held-out events.
 
     `variants` are the slates of other settings, by name; `cold_starts` tells of new users and of new items. `users` are
     the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
-    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took.
+    without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took. `losses` tells
+    at which stage held-out items were left, `segments` of the figures of some users, or of some items, alone.
+    `relevant` is a fingerprint of what was to be found, by whom: evaluations with the same one can be compared.
     """
 
     slate: Report
@@ -72,6 +44,9 @@ class Evaluation:
     seconds: float
     variants: Mapping[str, Report] = field(default_factory=dict)
     cold_starts: tuple[ColdTable, ...] = ()
+    losses: StageLosses | None = None
+    segments: tuple[SegmentTable, ...] = ()
+    relevant: str = ""
 
     @property
     def metrics(self) -> Mapping[str, Figure]:
@@ -81,13 +56,18 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON, without the seconds: the same evaluation gives the same file."""
         plain: dict[str, Any] = {
-            "metrics": _figures(self.slate),
-            "stages": {stage: {"metrics": _figures(report)} for stage, report in self.stages.items()},
+            "metrics": self.slate.to_json(),
+            "stages": {stage: {"metrics": report.to_json()} for stage, report in self.stages.items()},
             "users": {"evaluated": len(self.users), "without_relevant_item": self.skipped},
             "holdout": list(self.holdout),
+            "relevant": self.relevant,
         }
+        if self.losses is not None:
+            plain["stage_losses"] = self.losses.to_json()
+        if self.segments:
+            plain["segments"] = [table.to_json() for table in self.segments]
         if self.variants:
-            plain["variants"] = {name: {"metrics": _figures(report)} for name, report in self.variants.items()}
+            plain["variants"] = {name: {"metrics": report.to_json()} for name, report in self.variants.items()}
         for table in self.cold_starts:
             plain[f"cold_{table.what}"] = [row.to_json() for row in table.rows]
         return plain
@@ -151,7 +131,7 @@ class ColdRow:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        lead = {"mean": _number(self.lead), "ci95": [_number(bound) for bound in self.ci95]}
+        lead = {"mean": number(self.lead), "ci95": [number(bound) for bound in self.ci95]}
         told = {"events": self.events, "best": self.best, "ranked": self.ranked, "lead": lead}
         return {**told, **self.evaluation.to_json()}
 
@@ -194,14 +174,6 @@ def replacing(path: Path) -> Iterator[TextIO]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-def _figures(report: Report) -> dict[str, Any]:
-    return {label: figure.to_json() for label, figure in report.figures.items()}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _cell(value: float) -> str:

@@ -14,7 +14,7 @@ from nbarec.arrays import Bools, Floats32, Floats64, Ints64, frozen, row_pointer
 from nbarec.batch import Candidates
 from nbarec.kernels import NOT_PROPOSED, TIE, best_first
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 """Numbers of the vectors that are multiplied at a time: 1 MB an array, which stays in the cache."""
 
 

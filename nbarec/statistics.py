@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from statistics import NormalDist
 
 import numpy as np
 
 from nbarec.arrays import Floats64, Ints64
+from nbarec.blas import one_thread
 
 DRAWS_IN_BLOCK = 1 << 20
 """Users drawn at once: bounds the memory, and is fixed, so that the draws depend on the seed alone."""
@@ -63,12 +63,17 @@ def mean_interval(values: Floats64, rng: np.random.Generator, resamples: int = 1
 
 def mean_intervals(values: Floats64, resamples: Resamples, level: float = 0.95) -> Floats64:
     """`mean_interval` of each column of `values` float64 [users, figures] over the same resamples: [figures, 2]."""
-    means = resampled_means(values, resamples)
-    intervals = np.full((values.shape[1], 2), np.nan)
-    defined = ~np.isnan(means).all(axis=0)
+    return percentile_intervals(resampled_means(values, resamples), level)
+
+
+def percentile_intervals(figures: Floats64, level: float = 0.95) -> Floats64:
+    """The middle `level` of each column of `figures` float64 [resamples, figures], undefined ones (NaN) left out:
+    [figures, 2]; (NaN, NaN) where all are undefined."""
+    intervals = np.full((figures.shape[1], 2), np.nan)
+    defined = ~np.isnan(figures).all(axis=0)
     if defined.any():
         tails = [(1 - level) / 2, (1 + level) / 2]
-        intervals[defined] = np.nanquantile(means[:, defined], tails, axis=0).T
+        intervals[defined] = np.nanquantile(figures[:, defined], tails, axis=0).T
     return intervals
 
 
@@ -79,30 +84,29 @@ def resampled_means(values: Floats64, resamples: Resamples) -> Floats64:
     """
     defined = ~np.isnan(values)
     filled = np.where(defined, values, 0.0)
+    gaps = np.flatnonzero(~defined.all(axis=0))
+    counted = defined[:, gaps].astype(np.float64)
     means = []
-    for drawn in resamples.blocks():
-        times = _times_drawn(drawn)
-        total, users = times @ filled, times @ defined.astype(np.float64)
-        means.append(np.divide(total, users, out=np.full(total.shape, np.nan), where=users > 0))
+    with one_thread():  # also what makes the last bits repeat
+        for drawn in resamples.blocks():
+            times = _times_drawn(drawn)
+            total = times @ filled
+            users = np.full(total.shape, float(resamples.users))
+            if len(gaps):
+                users[:, gaps] = times @ counted
+            means.append(np.divide(total, users, out=np.full(total.shape, np.nan), where=users > 0))
     return np.concatenate(means)
 
 
 def standard_interval(
-    estimate: float,
-    figure: Callable[[Ints64], float],
-    resamples: Resamples,
-    *,
-    count: int = 200,
-    level: float = 0.95,
-    bounds: Bounds = UNBOUNDED,
+    estimate: float, figures: Floats64, *, level: float = 0.95, bounds: Bounds = UNBOUNDED
 ) -> Interval:
     """estimate +- z x bootstrap standard error (Efron and Tibshirani 1986), clipped to `bounds`.
 
     For figures of all users together, such as coverage: a resample repeats users, so it covers fewer items and a
-    percentile interval would miss the estimate. `figure` gives the figure of the users at positions int64
-    [users]; the first `count` resamples are used. (NaN, NaN) where the estimate or every figure is undefined.
+    percentile interval would miss the estimate. `figures` float64 [resamples] has the figure of each, NaN undefined;
+    50 to 200 will do. (NaN, NaN) where the estimate or every figure is undefined.
     """
-    figures = np.array([figure(drawn) for drawn in islice(resamples.each(), count)])
     figures = figures[~np.isnan(figures)]
     if np.isnan(estimate) or not len(figures):
         return float("nan"), float("nan")
@@ -113,6 +117,8 @@ def standard_interval(
 
 def _times_drawn(drawn: Ints64) -> Floats64:
     """How often each user is in each resample: float64 [block, users]."""
-    block, users = drawn.shape
-    cells = drawn + np.arange(block)[:, None] * users
-    return np.bincount(cells.ravel(), minlength=block * users).reshape(block, users).astype(np.float64)
+    times = np.empty(drawn.shape)
+    # A step a resample: its counts stay in the cache, which makes it twice as fast as a block's at once.
+    for at, users in enumerate(drawn):
+        times[at] = np.bincount(users, minlength=drawn.shape[1])
+    return times

@@ -234,9 +234,46 @@ def test_evaluate_several_configs_in_one_table(tmp_path: Path, capsys: pytest.Ca
     figures = tmp_path / "figures.json"
     assert run_command(["evaluate", MUSIC, str(other), "--json", str(figures), *SMALL]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("ndcg@10") == 1
-    assert f"{other}: slate" in printed
-    assert set(json.loads(figures.read_text(encoding="utf-8"))["configs"]) == {MUSIC, str(other)}
+    (header,) = [line for line in printed.splitlines() if "ndcg@10" in line]
+    assert header.split()[-3:] == ["seconds", "peak", "MiB"]
+    for config in (MUSIC, str(other)):
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"  {config}: slate ")]
+        seconds, peak = line.split()[-2:]
+        assert float(seconds) > 0
+        assert peak == "-" or int(peak.replace(",", "")) > 10
+    assert "NOT COMPARABLE" not in printed
+    assert f"Where quality is lost of {other}: " in printed
+    found = json.loads(figures.read_text(encoding="utf-8"))["configs"]
+    assert set(found) == {MUSIC, str(other)}
+    assert found[MUSIC]["relevant"] == found[str(other)]["relevant"]
+
+
+def test_configs_that_are_measured_by_other_items_are_said_to_be_not_comparable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    text = Path(MUSIC).read_text(encoding="utf-8")
+    assert "use: last_fraction" in text
+    assert "ndcg@10" in text
+    text = text.replace("use: last_fraction, fraction: 0.2", "use: leave_last_out").replace("ndcg@10", "ndcg@7")
+    other.write_text(text, encoding="utf-8")
+    assert run_command(["evaluate", MUSIC, str(other), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "NOT COMPARABLE: these configs are not measured by the same held-out items of the same users" in printed
+    assert f"comparable: {MUSIC} alone; {other} alone." in printed
+    (header,) = [line for line in printed.splitlines() if "ndcg@10" in line]
+    assert "ndcg@7" in header
+
+
+def test_evaluate_tells_of_losses_segments_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    segments = ["--set", "evaluate.segments=[{by: history, at: [5, 50]}, {by: user.country, largest: 1}]"]
+    assert run_command(["evaluate", MUSIC, *SMALL, *segments]) == 0
+    printed = capsys.readouterr().out
+    assert "Where quality is lost: " in printed
+    assert "  in the slate  " in printed
+    assert "By history: the whole slate" in printed
+    assert "heavy (50 or more events)" in printed
+    assert "s to read, fit and measure; peak memory " in printed
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["generate"], ["generate", "music"]])

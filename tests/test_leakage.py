@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nbarec.evaluation_plan import SPLIT_STREAM, EvaluationPlan
 from nbarec.events import Events
 from nbarec.model import Model
 from nbarec.pipeline import Pipeline
-from nbarec.splits import Given
+from nbarec.splits import Given, Holdout
 from nbarec.tables import NumberColumn
 from nbarec_plugins.music_simulation import simulate, write_csv
 
@@ -49,6 +49,7 @@ SPLITS = (
     "{use: leave_last_out}",
     "{use: global_time, fraction: 0.3}",
     "{use: random, fraction: 0.3}",
+    "{use: k_fold, folds: 2, by: events}",
 )
 
 
@@ -82,6 +83,34 @@ def slates_of(model: Model) -> bytes:
     return b"".join(slate.item.tobytes() + slate.score.tobytes() for slate in slates)
 
 
+def learnt_by(model: Model) -> dict[str, bytes]:
+    """Everything that the stages learnt, and what the model knows of the past, in bytes by name."""
+    arrays: dict[str, bytes] = {}
+    for stage, fitted in model.fitted.items():
+        arrays |= {f"{stage}{path}": array for path, array in leaves(fitted.state)}
+    events = model.data.events
+    arrays["history"] = b"".join(part.tobytes() for part in (events.indptr, events.item, events.weight, events.time))
+    arrays["clock"] = str(model.data.as_of).encode()
+    return arrays
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, bytes]]:
+    """The arrays and plain values of a state, by where they stand in it."""
+    if is_dataclass(value):
+        for one in fields(value):
+            yield from leaves(getattr(value, one.name), f"{path}.{one.name}")
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from leaves(part, f"{path}[{name}]")
+    elif isinstance(value, tuple):
+        for at, part in enumerate(value):
+            yield from leaves(part, f"{path}[{at}]")
+    elif isinstance(value, np.ndarray):
+        yield path, value.tobytes()
+    else:
+        yield path, repr(value).encode()
+
+
 def honest(pipeline: Pipeline, data: Dataset) -> Model:
     """The model of the evaluation."""
     return plan_of(pipeline).run(pipeline, data)[1]
@@ -92,25 +121,62 @@ def peeking(pipeline: Pipeline, data: Dataset) -> Model:
     return pipeline.fit(data)
 
 
-def scrambling_changes_slates(text: str, fit: Callable[[Pipeline, Dataset], Model]) -> bool:
+def leaking(pipeline: Pipeline, data: Dataset) -> Model:
+    """The model of an evaluation with a planted leak: one held-out event in a hundred stays in the training part."""
+    honestly = EvaluationPlan.held_out
+
+    def held_out(self: EvaluationPlan, pipeline: Pipeline, data: Dataset, fold: int = 0) -> Holdout:
+        kept = ~mask_of(pipeline, data, fold)
+        kept[np.flatnonzero(~kept)[::100]] = True
+        cut = honestly(self, pipeline, data, fold)
+        return replace(cut, train=cut.train.with_events(data.events.where(kept)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EvaluationPlan, "held_out", held_out)
+        return honest(pipeline, data)
+
+
+def mask_of(pipeline: Pipeline, data: Dataset, fold: int) -> np.ndarray:
+    """Which events one fold of the evaluation holds out."""
+    split = plan_of(pipeline).split
+    assert not isinstance(split, Given)
+    return split.fold_mask(data, np.random.default_rng([pipeline.config.seed, SPLIT_STREAM]), fold)
+
+
+def scrambling_changes(text: str, fit: Callable[[Pipeline, Dataset], Model]) -> list[str]:
+    """What of the evaluation's model, that of the last fold, is not the same to the bit when the events that are held
+    out from it are others."""
     pipeline = Pipeline.from_text(text)
     data, split = pipeline.load(), plan_of(pipeline).split
     assert not isinstance(split, Given)
-    mask = split.test_mask(data, np.random.default_rng([pipeline.config.seed, SPLIT_STREAM]))
+    mask = mask_of(pipeline, data, split.fold_count - 1)
     assert 0 < mask.sum() < len(mask)
     other = data.with_events(scrambled(data.events, mask, np.random.default_rng(3)))
     assert (other.events.item[mask] != data.events.item[mask]).mean() > 0.8
-    return slates_of(fit(pipeline, data)) != slates_of(fit(pipeline, other))
+    first, second = fit(pipeline, data), fit(pipeline, other)
+    known, learnt = learnt_by(first), learnt_by(second)
+    assert known.keys() == learnt.keys()
+    changed = [name for name, array in known.items() if learnt[name] != array]
+    return changed + ["slates"] * (slates_of(first) != slates_of(second))
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_scrambling_the_held_out_events_changes_no_slate(split: str) -> None:
-    assert not scrambling_changes_slates(TEXT.replace("SPLIT", split), honest)
+def test_scrambling_the_held_out_events_moves_nothing_in_the_fitted_model(split: str) -> None:
+    assert scrambling_changes(TEXT.replace("SPLIT", split), honest) == []
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_same_check_catches_a_model_that_knows_the_held_out_events(split: str) -> None:
-    assert scrambling_changes_slates(TEXT.replace("SPLIT", split), peeking)
+    changed = scrambling_changes(TEXT.replace("SPLIT", split), peeking)
+    assert {"history", "slates"} <= set(changed)
+    assert any(name.startswith("similar.") for name in changed)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_planted_leak_is_caught(split: str) -> None:
+    changed = scrambling_changes(TEXT.replace("SPLIT", split), leaking)
+    assert "history" in changed
+    assert any(name.startswith(("similar.", "popular.")) for name in changed)
 
 
 def test_scrambling_a_given_file_changes_no_slate_and_the_figures(tmp_path: Path) -> None:

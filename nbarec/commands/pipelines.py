@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 
 from nbarec.batch import Slate, Trace
+from nbarec.commands.evaluations import Cost, show_evaluation, show_evaluations
 from nbarec.commands.terminal import (
     heading,
     progress,
@@ -25,6 +27,7 @@ from nbarec.commands.terminal import (
 from nbarec.commands.writing import history_text, slate_text, write_slates
 from nbarec.errors import ConfigError, Problem
 from nbarec.model import Model
+from nbarec.peak_memory import forget_peak, peak_bytes
 from nbarec.pipeline import Pipeline
 from nbarec.reports import Evaluation, replacing
 
@@ -55,7 +58,7 @@ def run(config: Path, out: Path | None, overrides: Mapping[str, str]) -> None:
         written = [folder / "model", folder / "recommendations.csv"]
         if pipeline.plan is not None:
             evaluation, _ = pipeline.plan.run(pipeline, data)
-            _show_evaluation({"": evaluation})
+            show_evaluation(evaluation)
             written += evaluation.write(folder / "evaluation.json")
         else:
             _remove_evaluation(folder)
@@ -145,6 +148,8 @@ def fit(config: Path, folder: Path, overrides: Mapping[str, str]) -> None:
 def evaluate(configs: tuple[Path, ...], file: Path | None, overrides: Mapping[str, str]) -> None:
     """Hold out events as each of CONFIGS says, fit on the rest, and measure every list of it.
 
+    Of several configs one table is shown, with the time and the peak memory of each.
+
     \b
     Example:
       nbarec evaluate configs/movielens.yaml
@@ -152,50 +157,27 @@ def evaluate(configs: tuple[Path, ...], file: Path | None, overrides: Mapping[st
     """
     pipelines = {str(config): Pipeline.from_yaml(config, overrides) for config in configs}
     found: dict[str, Evaluation] = {}
+    costs: dict[str, Cost] = {}
     with progress():
         for config, pipeline in pipelines.items():
             if pipeline.plan is None:
                 raise ConfigError(f"{config} has no evaluate section; add one with a split and metrics")
+            forget_peak()
+            start = time.perf_counter()
             data = pipeline.load()
             show_data(data)
             found[config], _ = pipeline.plan.run(pipeline, data)
+            costs[config] = Cost(time.perf_counter() - start, peak_bytes())
     alone = len(found) == 1
-    _show_evaluation({"" if alone else config: one for config, one in found.items()})
+    if alone:
+        show_evaluation(next(iter(found.values())), next(iter(costs.values())))
+    else:
+        show_evaluations(found, costs)
     if file is not None and alone:
         next(iter(found.values())).write(file)
     elif file is not None:
         with replacing(file) as opened:
             json.dump({"configs": {config: one.to_json() for config, one in found.items()}}, opened, indent=2)
-
-
-def _show_evaluation(found: Mapping[str, Evaluation]) -> None:
-    """What was held out, and one table for all configs."""
-    heading("Held out")
-    for config, evaluation in found.items():
-        measured = f"{len(evaluation.users):,} users measured, {evaluation.skipped:,} without a relevant held-out item"
-        for line in (*evaluation.holdout, measured):
-            click.echo(f"  {config}: {line}" if config else f"  {line}")
-    heading("Quality (mean over users, ± half of the 95% bootstrap interval)")
-    tables: dict[tuple[str, ...], list[list[str]]] = {}
-    for config, evaluation in found.items():
-        header, *rows = evaluation.rows()
-        titled = [[f"{config}: {name}" if config else name, *cells] for name, *cells in rows]
-        tables.setdefault(tuple(header), []).extend(titled)
-    for columns, lines in tables.items():  # one table, unless the configs ask for different metrics
-        show_table([columns, *lines])
-    for config, evaluation in found.items():
-        _show_more(f" of {config}" if config else "", evaluation)
-
-
-def _show_more(whose: str, evaluation: Evaluation) -> None:
-    """The variants of a config, and its cold starts."""
-    if evaluation.variants:
-        heading(f"Variants{whose}: the whole slate")
-        show_table(evaluation.variant_rows())
-    for table in evaluation.cold_starts:
-        measured = len(table.rows[0].evaluation.users)
-        heading(f"New {table.what}{whose}: {table.metric} by how many events are known ({measured:,} users)")
-        show_table(table.lines())
 
 
 @click.command()

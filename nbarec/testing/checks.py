@@ -36,13 +36,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from nbarec.components import Component
+from nbarec.components import Component, LearningRanker
 from nbarec.errors import NbarecError
 from nbarec.param_rules import declared
 from nbarec.providers import KINDS, Kind
 from nbarec.testing import checks_of_answers as answers
 from nbarec.testing import checks_of_stages as stages
 from nbarec.testing.checks_of_generators import GENERATOR_CHECKS
+from nbarec.testing.checks_of_learning import LEARNING_CHECKS
 from nbarec.testing.checks_of_metrics import METRIC_CHECKS
 from nbarec.testing.checks_of_parameters import PARAMETER_CHECKS
 from nbarec.testing.checks_of_pools import FEATURE_CHECKS, FILTER_CHECKS, RANKER_CHECKS
@@ -133,6 +134,8 @@ def checks(component: Component | type[Component]) -> tuple[Check, ...]:
         return _added(found, OF_KIND[kind], made, ())
     subject, basic = Subject(made, FORMS[kind]), tuple(work.__name__ for work in BASIC)
     _added(found, BASIC, subject, ())
+    if isinstance(made, LearningRanker):
+        _added(found, LEARNING_CHECKS, subject, basic)
     return _added(found, (*OF_KIND[kind], *answers.ANSWER_CHECKS), subject, basic)
 
 

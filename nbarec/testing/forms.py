@@ -10,12 +10,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nbarec.arrays import AnyArray
-from nbarec.components import Component
+from nbarec.components import Component, LearningRanker
 from nbarec.contracts import check_candidate_arrays, check_columns, check_scores, check_selection
 from nbarec.data import Dataset
 from nbarec.errors import ContractError
 from nbarec.providers import Kind
-from nbarec.testing.questions import Asked, AskedOfMetric, Question, Who, asked_of, asked_of_metric, sorted_question
+from nbarec.testing.copies import writable
+from nbarec.testing.questions import (
+    Asked,
+    AskedOfMetric,
+    Question,
+    Who,
+    asked_of,
+    asked_of_metric,
+    examples_of,
+    sorted_question,
+)
 
 
 class Form(ABC):
@@ -67,6 +77,12 @@ class RankerForm(Form):
     """Rankers: a score for each entry of the pool."""
 
     kind = "ranker"
+
+    def learn(self, component: Any, data: Dataset, rng: np.random.Generator) -> Any:
+        """The state after fitting, or after learning from examples of this world, three users at a time."""
+        if not isinstance(component, LearningRanker):
+            return super().learn(component, data, rng)
+        return component.learn(writable(examples_of(component, data, 3)), data, rng)
 
     def answer(self, component: Any, state: Any, question: Asked) -> Any:
         """The scores."""

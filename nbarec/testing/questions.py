@@ -14,7 +14,7 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Floats32, Ints64, concat_ranges, frozen, hash_texts, row_pointers
 from nbarec.batch import Candidates, Pool, Request, Slate, Trace
-from nbarec.components import Component, Stage
+from nbarec.components import Component, Example, Stage
 from nbarec.data import Dataset
 from nbarec.ids import encode_texts
 from nbarec.kernels import NOT_PROPOSED, exclude, top_of_dense
@@ -142,6 +142,19 @@ def asked_of(component: Component, data: Dataset, who: Who) -> Asked:
     )
     score = np.where(rng.random(len(pool)) < 0.2, 0.25, rng.normal(size=len(pool)))
     return Asked(request, pool.with_score("mixed", frozen(score.astype(np.float32))))
+
+
+def examples_of(component: Component, data: Dataset, users: int) -> list[Example]:
+    """What a ranker learns from: the pools of all who did something, so many users at a time, and choices drawn at
+    random among the entries that `latent` proposes."""
+    asked = asked_of(component, data, Who.active(data))
+    chosen = (np.random.default_rng(SECRET).random(len(asked.pool)) < 0.5) & (asked.pool.ranks[:, 0] > 0)
+    found = []
+    for start in range(0, len(asked), users):  # a step a batch of users
+        part = asked.take(np.arange(start, min(start + users, len(asked))))
+        label = chosen[asked.pool.indptr[start] : asked.pool.indptr[start] + len(part.pool)]
+        found.append(Example(part.request, part.pool, frozen(label.astype(np.float32))))
+    return found
 
 
 def sorted_question(asked: Asked) -> Asked:

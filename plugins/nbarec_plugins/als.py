@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,10 +20,11 @@ from nbarec.products import ItemIndex
 from nbarec.scored_pairs import pair_products
 from nbarec.sparse import Csr
 from nbarec_plugins.als_objectives import Explicit, Implicit, Objective
-from nbarec_plugins.als_sweeps import Sides, only_columns, widened
+from nbarec_plugins.als_sweeps import Sides, only_columns
 from nbarec_plugins.exact_rows import Form, exact_rows, strongest_terms
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.sparse_rows import SparseRows
+from nbarec_plugins.turned import PART_ROWS, Turned
 
 Mode = Literal["implicit", "explicit"]
 
@@ -133,12 +135,14 @@ class Als(CandidateGenerator[AlsState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> AlsState:
         """The items' vectors, from small random ones; the same for the same `rng`."""
-        return self._learnt(data.events, self._start(data.events.n_items, rng), self.iterations, self.cg_steps)
+        return self._learnt(data.events, partial(self._draw, rng), self.iterations, self.cg_steps)
 
-    def _start(self, items: int, rng: np.random.Generator) -> Floats32:
-        start = rng.standard_normal((items, self.factors), dtype=np.float32)
-        start *= np.float32(START / np.sqrt(self.factors))
-        return start
+    def _draw(self, rng: np.random.Generator, items: Floats32) -> None:
+        """Small random vectors into `items` float32 [n_items, d], part by part: no second copy is held."""
+        for first in range(0, len(items), PART_ROWS):
+            part = items[first : first + PART_ROWS, : self.factors]
+            part[:] = rng.standard_normal(part.shape, dtype=np.float32)
+            part *= np.float32(START / np.sqrt(self.factors))
 
     def update(self, state: AlsState, data: Dataset, new: Dataset) -> AlsState:
         """Two sweeps over all data from the old item vectors, of twice the steps: not a refit, but close to one.
@@ -150,19 +154,24 @@ class Als(CandidateGenerator[AlsState]):
             return self.fit(data, np.random.default_rng(0))
         if not len(new.events) and len(state.place) == data.events.n_items:
             return state
-        start = np.zeros((data.events.n_items, state.factors.shape[1]), np.float32)
-        start[state.item] = state.factors
-        return self._learnt(data.events, start, UPDATE_SWEEPS, 2 * self.cg_steps)
 
-    def _learnt(self, events: Events, items: Floats32, sweeps: int, steps: int) -> AlsState:
-        """The state after so many sweeps from the item vectors `items` float32 [n_items, factors or more]."""
+        def begin(items: Floats32) -> None:
+            items[state.item] = state.factors
+
+        return self._learnt(data.events, begin, UPDATE_SWEEPS, 2 * self.cg_steps)
+
+    def _learnt(self, events: Events, begin: Callable[[Floats32], None], sweeps: int, steps: int) -> AlsState:
+        """The state after so many sweeps from the item vectors that `begin` writes over zeros float32 [n_items, d]."""
         mean = _mean(events) if self.mode == "explicit" else 0.0
         objective = self._objective(mean)
         with np.errstate(over="ignore", invalid="ignore"):  # `sweep` tells what to do
             sides = Sides.of(objective, events)
-            items = widened(items, objective.width)
-            sides.sweep(items, sweeps, steps)
-        return _state(objective, items, np.flatnonzero(sides.taught & objective.remains(items)), mean)
+            found = Turned.zeros(events.n_items, objective.width)
+            begin(found.own[:-1])
+            sides.sweep(found, sweeps, steps)
+            taught, vectors = sides.taught, found.plain()
+            del sides
+            return _state(objective, vectors, np.flatnonzero(taught & objective.remains(vectors)), mean)
 
     def generate(self, state: AlsState, request: Request, limit: int) -> Candidates:
         """The items with the largest scores, best first."""
@@ -234,7 +243,7 @@ def _state(objective: Objective, items: Floats32, item: Ints64, mean: float) -> 
     """The state of the items at positions `item` that have a vector."""
     place = np.full(len(items), -1, np.int32)
     place[item] = np.arange(len(item))
-    factors = items[item]
+    factors = items if len(item) == len(items) else items[item]
     shared = objective.shared(objective.design(factors))
     return AlsState(frozen(item.astype(np.int32)), frozen(place), ItemIndex.of(factors), frozen(shared), mean)
 

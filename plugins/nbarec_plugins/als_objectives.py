@@ -9,10 +9,11 @@ import numpy as np
 
 from nbarec.arrays import Bools, Floats32, Floats64, frozen
 from nbarec.events import Events
-from nbarec_plugins.factor_solvers import Curvature, HalfSweep, gram
+from nbarec_plugins.factor_solvers import Curvature, HalfSweep
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.row_shards import occurrences
 from nbarec_plugins.sparse_rows import SparseRows
+from nbarec_plugins.turned import Turned, gram
 
 VANISHED = 1e-12
 """A vector whose largest place is no more than this is on its way to zero."""
@@ -64,7 +65,7 @@ class Objective(ABC):
         [rows, width] and [rows]."""
 
     @abstractmethod
-    def improve(self, rows: HalfSweep, solution: Floats32, other: Floats32, steps: int) -> None:
+    def improve(self, rows: HalfSweep, solution: Turned, other: Turned, steps: int) -> None:
         """Half a sweep: better vectors of the rows, in place, for the other side's as they are."""
 
 
@@ -125,9 +126,9 @@ class Implicit(Objective):
         """The vectors themselves, and nothing more."""
         return vectors, np.zeros(len(vectors))
 
-    def improve(self, rows: HalfSweep, solution: Floats32, other: Floats32, steps: int) -> None:
+    def improve(self, rows: HalfSweep, solution: Turned, other: Turned, steps: int) -> None:
         """Half a sweep."""
-        rows.improve(solution, other, Curvature(self.shared(other), counted=True), steps)
+        rows.improve(solution, other, Curvature(self.unobserved * other.gram(), counted=True), steps)
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,10 @@ class Explicit(Objective):
         users[:, -1] = 1.0
         return users, self.mean + vectors[:, -1]
 
-    def improve(self, rows: HalfSweep, solution: Floats32, other: Floats32, steps: int) -> None:
+    def improve(self, rows: HalfSweep, solution: Turned, other: Turned, steps: int) -> None:
         """Half a sweep. A row's terms are expected to add up to the mean of all terms."""
-        design = self.design(other)
-        terms = rows.layout.terms
+        vectors = other.copy().plain()
+        design, terms = self.design(vectors), rows.layout.terms
         often = np.sqrt(terms / max(terms.sum(), 1)).astype(np.float32)
         expected = Curvature(gram(design * often[:, None]), counted=False)
-        rows.improve(solution, design, expected, steps, self.offset(other))
+        rows.improve(solution, Turned.of(design), expected, steps, self.offset(vectors))

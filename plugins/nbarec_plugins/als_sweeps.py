@@ -13,6 +13,7 @@ from nbarec.progress import track
 from nbarec_plugins.als_objectives import Objective
 from nbarec_plugins.factor_solvers import HalfSweep
 from nbarec_plugins.sparse_rows import SparseRows
+from nbarec_plugins.turned import Turned
 
 
 def only_columns(pairs: SparseRows, keep: Bools) -> SparseRows:
@@ -22,15 +23,6 @@ def only_columns(pairs: SparseRows, keep: Bools) -> SparseRows:
         return pairs
     indptr = row_pointers(np.bincount(pairs.row_of[kept], minlength=pairs.rows))
     return SparseRows(frozen(indptr), frozen(pairs.column[kept]), frozen(pairs.value[kept]), pairs.columns)
-
-
-def widened(vectors: Floats32, width: int) -> Floats32:
-    """The vectors with zeros at their ends: float32 [rows, width]. Those of that width already stay as they are."""
-    if vectors.shape[1] == width:
-        return vectors
-    wide = np.zeros((len(vectors), width), np.float32)
-    wide[:, : vectors.shape[1]] = vectors
-    return wide
 
 
 @dataclass(frozen=True)
@@ -64,24 +56,24 @@ class Sides:
             largest=float(max(pairs.value.max(initial=0.0), -pairs.value.min(initial=0.0))),
         )
 
-    def sweep(self, items: Floats32, sweeps: int, steps: int) -> None:
-        """Better item vectors float32 [items, d], in place: those of items that have enough pairs.
+    def sweep(self, items: Turned, sweeps: int, steps: int) -> None:
+        """Better vectors of the items that have enough pairs, in place; zeros of the others.
 
         Raises ConfigError where they grow beyond what float32 holds.
         """
-        items[~self.taught] = 0.0
-        users = np.zeros((self.rows, self.objective.width), np.float32)
+        items.own[:-1][~self.taught] = 0.0
+        users = Turned.zeros(self.rows, self.objective.width)
         with track("als sweeps", sweeps) as advance:
             # One step a sweep: each starts from the one before.
             for _ in range(sweeps):
                 self.objective.improve(self.users, users, items, steps)
-                self._check(users)
+                self._check(users.own)
                 self.objective.improve(self.items, items, users, steps)
-                self._check(items)
+                self._check(items.own)
                 advance(1)
 
     def _check(self, vectors: Floats32) -> None:
-        if not np.isfinite(vectors).all():
+        if not np.isfinite([vectors.max(), vectors.min()]).all():  # without an array of bools for all of them
             raise ConfigError(
                 f"als: the vectors grew beyond what float32 holds; the weights reach {self.largest:g} in size: "
                 "cap them with data.feedback.combine.max, or use data.feedback.transform: log1p"

@@ -24,18 +24,17 @@ def best_overlaps(product: Product, score: Strength, excluded: Csr, limit: int) 
     Only what has a score above 0 is proposed. Scores that differ by no more than `TIE` of the row's largest from one to
     the next are ties, have the score of the best of them, and go by column, as in `kernels.best_first`.
     """
-    rows, columns = product.left.rows, product.right.columns
     if limit <= 0:
-        return Candidates.empty(rows)
+        return Candidates.empty(product.left.rows)
     wanted = Wanted(limit, excluded)
-    slots = RowSlots.of(np.minimum(product.pairs, min(limit, columns)), (np.int32, np.float32))
+    slots = RowSlots.of(product.room(limit), (np.int32, np.float32))
 
     def fill(shard: Sequence[Ints64], _shared: object) -> None:
         found = Contenders.of(product, shard, score, wanted)
-        best = _ranked(found, limit)
+        best = ranked(found, limit)
         if best.unsure.any():  # rare
             found = Contenders.of(product, shard, score, wanted, bounded=False)
-            best = _ranked(found, limit)
+            best = ranked(found, limit)
         slots.put(found.rows, best.counts, (best.item, best.score))
 
     for _ in in_shards(fill, product.shards()):  # a step a shard
@@ -45,7 +44,7 @@ def best_overlaps(product: Product, score: Strength, excluded: Csr, limit: int) 
 
 
 @dataclass(frozen=True)
-class _Best:
+class Best:
     """The best of each row, best first: `counts` int64 [R], `item` int32 [kept], `score` float64 [kept].
 
     `unsure` bool [R]: rows that may have further ties among what was not looked at.
@@ -57,14 +56,14 @@ class _Best:
     unsure: Bools
 
 
-def _ranked(found: Contenders, limit: int) -> _Best:
+def ranked(found: Contenders, limit: int) -> Best:
     """The best first, row by row side by side: sorted by score, then the members of each group of ties by column."""
     counts = found.counts
     score = padded(found.strength, found.indptr[:-1], counts, -np.inf)
     column = padded(found.column, found.indptr[:-1], counts, 0)
     rows, width = score.shape
     if not width:
-        return _Best(counts, found.column, found.strength, np.zeros(rows, bool))
+        return Best(counts, found.column, found.strength, np.zeros(rows, bool))
     order = np.argsort(-score, axis=1)
     order += (np.arange(rows) * width)[:, None]
     score = score.take(order)
@@ -84,4 +83,4 @@ def _ranked(found: Contenders, limit: int) -> _Best:
     at = np.flatnonzero(np.arange(width) < kept[:, None])
     key = key.take(at)
     best_of_group = score.take(np.flatnonzero(starts_group)).take(key >> bits)
-    return _Best(kept, (key & ((1 << bits) - 1)).astype(np.int32), best_of_group, unsure & ~found.whole)
+    return Best(kept, (key & ((1 << bits) - 1)).astype(np.int32), best_of_group, unsure & ~found.whole)

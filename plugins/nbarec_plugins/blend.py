@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, frozen, order_in_rows
+from nbarec.arrays import Floats32, Floats64, frozen
 from nbarec.batch import Pool, Request
 from nbarec.components import NoState, Ranker, param
 from nbarec.data import Dataset
@@ -18,7 +18,7 @@ from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.params import check_params
 from nbarec.scopes import PoolScope
-from nbarec_plugins.scaling import Runs
+from nbarec_plugins.list_values import min_max_scores, reciprocal_ranks, standardised_scores
 
 LARGEST = 1_000_000
 """Largest weight and largest `k`: beyond it float32 scores no longer tell neighbouring ranks apart."""
@@ -53,9 +53,10 @@ class Blend(Ranker[NoState]):
     * `reciprocal_rank`: 1 / (k + rank) (Cormack, Clarke and Buettcher 2009, with k = 60; k = 0 is plain 1 / rank);
       0 where g does not propose the item.
     * `min_max`: (s - min) / (max - min) (Fox and Shaw 1994; Lee 1997); 0 where g does not propose it.
-    * `standardised`: (s - mean) / deviation, the population's (Montague and Aslam 2001). Where g does not propose the
-      item, the list's lowest value: what a list leaves out is at best as good as its last entry, whereas 0, the
-      list's mean, would put it above half of the list.
+    * `standardised`: (s - mean) / deviation, the population's (Montague and Aslam 2001), both of g's list for u. Where
+      g does not propose the item, the list's lowest value: what a list leaves out is at best as good as its last entry,
+      whereas 0, the list's mean, would put it above half of the list. With weights that are alike for all of a user's
+      entries, taking the mean off changes no order: it is as if scores were divided by their list's deviation alone.
 
     A list whose scores are all the same gives 1 to what it proposes and 0 to the rest under both `min_max` and
     `standardised`, so that being proposed still counts.
@@ -133,55 +134,11 @@ class Blend(Ranker[NoState]):
         """What one generator adds: its `weight` times what it says of every entry, float64 [N]."""
         match self.method:
             case "reciprocal_rank":
-                return _by_rank(pool.ranks[:, source], self.k, weight)
+                return reciprocal_ranks(pool.ranks[:, source], self.k, weight)
             case "min_max":
-                return weight * _min_max(_Lists.of(pool, source), len(pool))
+                return weight * min_max_scores(pool, source)
             case "standardised":
-                return weight * _standardised(_Lists.of(pool, source), pool)
-
-
-def _by_rank(ranks: Ints32, k: float, weight: Floats64) -> Floats64:
-    """weight / (k + rank), 0 where the rank is: float64 [N]. `ranks` int32 [N]; one weight, or float64 [N].
-
-    There are only as many values as ranks: they are computed once and read from a table.
-    """
-    values = np.zeros(ranks.max(initial=0) + 1)
-    values[1:] = 1.0 / (k + np.arange(1, len(values)))
-    return (values * weight).take(ranks) if weight.ndim == 0 else values.take(ranks) * weight
-
-
-@dataclass(frozen=True)
-class _Lists:
-    """One generator's lists, row by row and best first, however the pool is sorted: where each proposal stands in the
-    pool, `entry` int64, and its score, by list, `scores`."""
-
-    entry: Ints64
-    scores: Runs
-
-    @classmethod
-    def of(cls, pool: Pool, source: int) -> _Lists:
-        ranks = pool.ranks[:, source]
-        proposed = np.flatnonzero(ranks)
-        entry = proposed[order_in_rows(pool.row[proposed], ranks[proposed])]
-        return cls(entry, Runs.of(pool.row[entry], pool.scores[entry, source].astype(np.float64)))
-
-
-def _min_max(lists: _Lists, entries: int) -> Floats64:
-    """(s - min) / (max - min) of each list, 1 in a flat one and 0 outside: float64 [entries]."""
-    values = np.zeros(entries)
-    values[lists.entry] = lists.scores.min_max(flat=1.0)
-    return values
-
-
-def _standardised(lists: _Lists, pool: Pool) -> Floats64:
-    """(s - mean) / deviation of each list, the lowest of these outside; 1 in a flat list and 0 outside: float64 [N]."""
-    scores = lists.scores
-    mean, deviation = scores.moments
-    lowest = np.zeros(pool.rows)
-    lowest[scores.group] = np.where(scores.flat, 0.0, (scores.low - mean) / deviation)
-    values = lowest[pool.row]
-    values[lists.entry] = scores.standardised(flat=1.0)
-    return values
+                return weight * standardised_scores(pool, source)
 
 
 def _by_source(weights: Mapping[str, float], sources: tuple[str, ...]) -> Floats64:

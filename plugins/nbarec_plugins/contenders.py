@@ -181,7 +181,7 @@ def strongest_met(
     Strengths within 1e-9 of the row's largest are ties. `advance` is told how many rows are done.
     """
     columns = product.right.columns
-    slots = RowSlots.of(np.minimum(product.pairs, min(wanted.limit, columns)), (np.int32, np.float64))
+    slots = RowSlots.of(product.room(wanted.limit), (np.int32, np.float64))
 
     def fill(shard: Sequence[Ints64], _shared: object) -> int:
         best = Contenders.of(product, shard, strength, wanted).strongest(wanted.limit)

@@ -16,7 +16,7 @@ from nbarec.scored_pairs import pair_products
 from nbarec_plugins.ridge_rows import Block, RidgeRows, blocks_of, padded_lengths
 from nbarec_plugins.sparse_rows import strongest
 
-EXACT_BYTES = 1 << 20
+EXACT_BYTES = 1 << 21
 """What one block of exact solves may take, which stays in the cache."""
 
 PART = 1024
@@ -122,7 +122,7 @@ def _normal_equations(
         for start in range(0, block.column.shape[1], PART):
             part = slice(start, start + PART)
             vectors = design.take(block.column[:, part], axis=0).astype(np.float64)
-            across = vectors.transpose(0, 2, 1)
-            right += across @ block.target[:, part, None]
-            normal += np.multiply(across, block.strength[:, None, part], order="C") @ vectors
+            right[:, :, 0] += np.vecmat(block.target[:, part], vectors)
+            vectors *= np.sqrt(block.strength[:, part])[:, :, None]
+            normal += vectors.transpose(0, 2, 1) @ vectors  # of itself: BLAS adds up one half of it alone
         yield block, normal, right

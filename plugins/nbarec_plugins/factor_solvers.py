@@ -14,12 +14,10 @@ from nbarec.work import in_shards
 from nbarec_plugins.exact_rows import Form, exact_rows
 from nbarec_plugins.row_shards import FitBlock, Layout, ProblemOf, Shard
 from nbarec_plugins.sparse_rows import SparseRows
+from nbarec_plugins.turned import Turned
 
 SMALL = np.float32(1e-30)
 """Keeps the step of a row that is already solved finite."""
-
-PART_ROWS = 8192
-"""Vectors that one worker multiplies at a time. Fixed: how a product is cut decides its last bits."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,14 @@ class Curvature:
 
 @dataclass(frozen=True)
 class _Basis:
-    """Coordinates x' = x `inverse` in which curvature + reference I is the identity, x = x' `back`; float32 [d, d].
+    """Coordinates x' = x `inverse`, z' = z `into` in which curvature + reference I is the identity; float64 [d, d].
 
     `own` + ridge `unit` is the diagonal that stands in a row's normal equations beside its own terms, `expected` +
     ridge `unit` the one that they are preconditioned by: float64 [d].
     """
 
-    into: Floats32
-    inverse: Floats32
-    back: Floats32
+    into: Floats64
+    inverse: Floats64
     own: Floats64
     expected: Floats64
     unit: Floats64
@@ -54,11 +51,9 @@ class _Basis:
         values, vectors = np.linalg.eigh(curvature.form)
         values = np.maximum(values, 0.0)
         scale = 1.0 / np.sqrt(values + reference)
-        into = (vectors * scale).astype(np.float32)
-        inverse = (vectors / scale).astype(np.float32)
         expected, unit = values * scale**2, scale**2
         own = expected if curvature.counted else np.zeros_like(expected)
-        return cls(into, inverse, np.ascontiguousarray(into.T), own, expected, unit)
+        return cls(vectors * scale, vectors / scale, own, expected, unit)
 
     def diagonals(self, ridge: Floats64) -> tuple[Floats32, Floats32]:
         """What a row's normal equations have on the diagonal, and the inverse of what they are expected to have.
@@ -89,65 +84,51 @@ class HalfSweep:
         return cls(Layout.of_columns(pairs, problem_of, 4 * width))
 
     def improve(
-        self, solution: Floats32, design: Floats32, curvature: Curvature, steps: int, offset: Floats32 | None = None
+        self, solution: Turned, design: Turned, curvature: Curvature, steps: int, offset: Floats32 | None = None
     ) -> None:
-        """Take `steps` steps of conjugate gradients (Hestenes, Stiefel 1952) from `solution` float32 [rows, d], in
-        place.
+        """Take `steps` steps of conjugate gradients (Hestenes, Stiefel 1952) from `solution` [rows, d], in place.
 
         With the curvature G = Q S Q' and the reference ridge r, each row is solved in the coordinates
         x' = (S + r)^(1/2) Q' x, where G + r I is the identity: what is left to find is what the row's own terms add, so
         a few steps do. A ridge of the row's own is a diagonal there, and is preconditioned by. (Takacs, Pilaszy, Tikk
-        2011 take the steps in the plain coordinates.) No row costs d^2. `design` float32 [columns, d]; `offset` float32
-        [columns] is what each column's terms hold already: strength x offset less in each target.
+        2011 take the steps in the plain coordinates.) No row costs d^2. `design` [columns, d] is turned into these
+        coordinates, and `solution` is left in them; its rows without terms must be zeros. `offset` float32 [columns] is
+        what each column's terms hold already: strength x offset less in each target.
         """
         basis = _Basis.of(curvature, self.layout.usual_ridge)
-        rotated = _rotated(design, basis.into)
+        design.turn(basis.into, basis.inverse.T)
+        begin = (solution.back @ basis.inverse).astype(np.float32)
         held = None if offset is None else np.append(offset, np.float32(0))
 
         def improve_shard(shard: Shard, _: object) -> None:
-            solution[shard.row] = _improved(shard, solution.take(shard.row, axis=0), basis, rotated, held, steps)
+            found = solution.own.take(shard.row, axis=0) @ begin
+            _improve(shard, found, basis, design.own, held, steps)
+            solution.own[shard.row] = found
 
         # One step a shard: no two share a row.
         for _ in in_shards(improve_shard, self.layout.shards):
             pass
+        solution.back = basis.into.T
         if len(self.layout.long_row):
             shared = curvature.form if curvature.counted else np.zeros_like(curvature.form)
-            solution[self.layout.long_row] = exact_rows(self.layout.long.without(offset), design, Form.of(shared))
+            exact = exact_rows(self.layout.long.without(offset), design.copy().plain(), Form.of(shared))
+            solution.own[self.layout.long_row] = exact @ basis.inverse
 
 
-def _rotated(design: Floats32, into: Floats32) -> Floats32:
-    """design @ into, and a row of zeros below, which stands for the padding: float32 [columns + 1, d]."""
-    rotated = np.empty((len(design) + 1, into.shape[1]), np.float32)
-    rotated[-1] = 0.0
-
-    def rotate(start: int, _: object) -> None:
-        part = slice(start, min(start + PART_ROWS, len(design)))
-        np.matmul(design[part], into, out=rotated[part])
-
-    # One step a part: each worker takes the next.
-    for _ in in_shards(rotate, range(0, len(design), PART_ROWS)):
-        pass
-    return rotated
-
-
-def _improved(
-    shard: Shard, solution: Floats32, basis: _Basis, rotated: Floats32, held: Floats32 | None, steps: int
-) -> Floats32:
-    """Better vectors of a shard's rows than `solution`: float32 [R, d]. Only this reads gathered vectors."""
-    width = rotated.shape[1]
+def _improve(shard: Shard, found: Floats32, basis: _Basis, design: Floats32, held: Floats32 | None, steps: int) -> None:
+    """Better vectors of a shard's rows than `found` float32 [R, d], in place. Only this reads gathered vectors."""
+    width = design.shape[1]
     scratch = np.empty(shard.largest * width, np.float32)
-    found = solution @ basis.inverse
     own, inverse = basis.diagonals(shard.ridge)
     first = 0
     # One step a block: its gathered vectors stay in the cache over all steps of its rows.
     for block in shard.blocks:
         rows = slice(first, first + len(block.column))
         gathered = scratch[: block.column.size * width].reshape(*block.column.shape, width)
-        rotated.take(block.column, axis=0, out=gathered, mode="clip")
+        design.take(block.column, axis=0, out=gathered, mode="clip")
         diagonals = (own, inverse) if len(own) == 1 else (own[rows], inverse[rows])
         _conjugate_gradients(gathered, block.strength, _targets(block, held), *diagonals, found[rows], steps)
         first = rows.stop
-    return np.asarray(found @ basis.back, np.float32)
 
 
 def _targets(block: FitBlock, held: Floats32 | None) -> Floats32:
@@ -193,17 +174,3 @@ def _conjugate_gradients(
         before, size = size, np.vecdot(residual, conditioned)
         direction *= (size / np.maximum(before, SMALL))[:, None]
         direction += conditioned
-
-
-def gram(vectors: Floats32) -> Floats64:
-    """vectors' vectors, added up in float64: [d, d]."""
-
-    def product(start: int, _: object) -> Floats64:
-        part = vectors[start : start + PART_ROWS].astype(np.float64)
-        return np.asarray(part.T @ part, np.float64)
-
-    total = np.zeros((vectors.shape[1], vectors.shape[1]))
-    # One step a part, always in this order.
-    for part in in_shards(product, range(0, len(vectors), PART_ROWS)):
-        total += part
-    return total

@@ -59,7 +59,8 @@ class Precision(AccuracyMetric):
 
 @dataclass(frozen=True)
 class Recall(AccuracyMetric):
-    """sum_j h_j / |R|: the share of the relevant items that are in the slate (Cleverdon 1967)."""
+    """sum_j h_j / |R|: the share of the relevant items that are in the slate (Cleverdon 1967). The metric
+    `recall_capped` divides by min(k, |R|)."""
 
     name: ClassVar[str] = "recall"
 
@@ -72,7 +73,8 @@ class Recall(AccuracyMetric):
 class Ndcg(AccuracyMetric):
     """sum_j h_j / log2(j + 1), over the same sum of a perfect slate, which has min(k, |R|) hits in its first places.
 
-    Normalised discounted cumulative gain with binary relevance (Järvelin and Kekäläinen 2002).
+    Normalised discounted cumulative gain with binary relevance (Järvelin and Kekäläinen 2002); the metric `ndcg_graded`
+    goes by weights.
     """
 
     name: ClassVar[str] = "ndcg"
@@ -140,10 +142,11 @@ class Coverage(Metric):
 
     def aggregate(self, values: Floats64, slate: Slate, data: Dataset) -> float:
         """Different items in all slates together over items in the catalogue."""
-        items = len(data.items)
-        shown = np.zeros(items + 1, bool)
-        shown[slate.item] = True  # empty places (-1) mark the last, which is cut off
-        return np.count_nonzero(shown[:items]) / items if items else float("nan")
+        return self.of_exposure(exposure(slate, data), data)
+
+    def of_exposure(self, shown: Ints64, data: Dataset) -> float:
+        """Items that are shown, by how often each is, int64 [items], over items in the catalogue."""
+        return np.count_nonzero(shown) / len(shown) if len(shown) else float("nan")
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ class Novelty(Metric):
     def per_user(self, slate: Slate, truth: Csr, data: Dataset) -> Floats64:
         """Mean bits over the filled places: float64 [B]."""
         bits = np.append(self_information(data), 0.0)  # the last is that of an empty place, -1
-        return _ratio(bits[slate.item].sum(axis=1), (slate.item >= 0).sum(axis=1))
+        return ratio(bits[slate.item].sum(axis=1), (slate.item >= 0).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class Diversity(Metric):
         known = np.append(vectors.counts > 0, False)[slate.item]
         count = known.sum(axis=1)
         cosines = (_squared_sums(slate.item, known, vectors) - count) / 2
-        mean = _ratio(cosines, np.where(count > 1, count * (count - 1) / 2, 0))
+        mean = ratio(cosines, np.where(count > 1, count * (count - 1) / 2, 0))
         return np.clip(1 - mean, *SHARE)  # rounding alone leaves the range
 
 
@@ -203,6 +206,16 @@ def self_information(data: Dataset) -> Floats64:
     """-log2(U_i / U) bits of each item, as `Novelty` defines U_i and U: float64 [items]."""
     having, users = users_of_items(data)
     return np.asarray(np.log2(users / having), np.float64)
+
+
+def ratio(total: np.ndarray, count: np.ndarray) -> Floats64:
+    """total / count of each row, NaN where the count is 0: float64 [rows]."""
+    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0), np.float64)
+
+
+def exposure(slate: Slate, data: Dataset) -> Ints64:
+    """How many of the slates each item stands in: int64 [items]."""
+    return np.bincount(slate.item[slate.item >= 0], minlength=len(data.items))
 
 
 def hits(slate: Slate, truth: Csr) -> Bools:
@@ -259,11 +272,6 @@ def _summed_vectors(item: np.ndarray, known: Bools, vectors: Csr) -> Floats64:
 def _places(hit: Bools) -> Ints64:
     """1, 2, ..., k."""
     return np.arange(1, hit.shape[1] + 1)
-
-
-def _ratio(total: np.ndarray, count: np.ndarray) -> Floats64:
-    """total / count, NaN where the count is 0."""
-    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
 
 
 @hookimpl

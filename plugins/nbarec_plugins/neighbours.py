@@ -8,22 +8,20 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints64, frozen, mix64, row_blocks
+from nbarec.arrays import Bools, Floats64, Ints64
 from nbarec.events import Events
 from nbarec.progress import track
 from nbarec.sparse import Csr
-from nbarec_plugins.contenders import Wanted, strongest_met
+from nbarec_plugins.contenders import Strength, Wanted, strongest_met
 from nbarec_plugins.overlaps import Overlaps, ratios
+from nbarec_plugins.pair_weighting import Weighting, weighted
 from nbarec_plugins.row_products import Product, Term
-from nbarec_plugins.sparse_rows import SparseRows, sums_at
+from nbarec_plugins.sparse_rows import SparseRows, row_digests, sums_at
 
 Similarity: TypeAlias = Literal["cosine", "adjusted_cosine", "pearson", "jaccard", "conditional"]
 
 NOISE = 1e-12
 """A similarity, or a spread in relation to the values, below this is rounding noise and counts as zero."""
-
-HASHED = 1 << 15
-"""About how many entries are hashed at a time."""
 
 
 @dataclass(frozen=True)
@@ -39,27 +37,19 @@ class Signal:
     size: Floats64
 
     @classmethod
-    def of(cls, events: Events, similarity: Similarity) -> Signal:
+    def of(cls, events: Events, similarity: Similarity, weighting: Weighting = "none") -> Signal:
         """The signal of the combined weights of all pairs, explicit zeros and negatives included."""
         matrix = events.matrix()
         keep, value = _SIGNALS[similarity](matrix, events.pair_weights())
-        users = SparseRows.from_csr(matrix, keep, value)
+        users = weighted(SparseRows.from_csr(matrix, keep, value), weighting)
         return cls(users, users.transpose(), users.column_sums(np.square(users.value)))
 
     def digest(self) -> Ints64:
         """A 64-bit hash of each item's entries, 0 for an item without any: int64 [items].
 
-        The sum, modulo 2^64, of a hash of each entry's user and value: it tells which items new events touch,
-        whatever the way (a new pair, a changed weight, another mean of the user).
+        It tells which items new events touch, whatever the way: a new pair, a changed weight, another mean of the user.
         """
-        indptr, digest = self.items.indptr, np.zeros(self.items.rows, np.uint64)
-        for first, last in row_blocks(indptr, HASHED):  # a step a block of items: it stays in the cache
-            inside = slice(indptr[first], indptr[last])
-            user = mix64(self.items.column[inside].astype(np.uint64) + np.uint64(1))
-            hashed = mix64(user ^ self.items.value[inside].view(np.uint64))
-            running = np.append(np.zeros(1, np.uint64), np.cumsum(hashed, dtype=np.uint64))
-            digest[first:last] = np.diff(running.take(indptr[first : last + 1] - indptr[first]))
-        return frozen(digest.view(np.int64))
+        return row_digests(self.items)
 
     def near(self, items: Ints64) -> Ints64:
         """Every item that has a user in common with one of these, ascending: int64."""
@@ -73,7 +63,8 @@ class Measure:
 
     With the pairs that count, x and y the values of i and j, n the number of common users, |i| the users of i:
 
-    * `cosine`: sum(x y) / sqrt(sum x^2 sum y^2) over all users, absent values 0; pairs of nonzero weight.
+    * `cosine`: sum(x y) / (sum x^2)^source (sum y^2)^(1 - source) over all users, absent values 0; pairs of nonzero
+      weight. With `source` 0.5 that is the cosine; above it, likely items gain (the asymmetric form of Aiolli 2013).
     * `adjusted_cosine`: the same of weights less their user's mean, sums over the common users (Sarwar, Karypis,
       Konstan, Riedl 2001, section 3.1.3).
     * `pearson`: the correlation of the weights over the common users, means over these too (the same, 3.1.2).
@@ -87,6 +78,7 @@ class Measure:
     similarity: Similarity
     shrink: float = 0.0
     alpha: float = 0.0
+    source: float = 0.5
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -100,7 +92,7 @@ class Measure:
 
     def scales(self, size: Floats64) -> tuple[Floats64, Floats64]:
         """What `strength` has to know of sizes, float64 [items]: of those of rows, and of those of columns."""
-        return _SCALES[self.similarity](size, self.alpha)
+        return _SCALES[self.similarity](size, self)
 
     def strength(self, met: Overlaps, of_row: Floats64, of_column: Floats64) -> Floats64:
         """The similarity of each entry, in [-1, 1], 0 where undefined: float64, shaped as the entries are.
@@ -113,14 +105,16 @@ class Measure:
             strength *= (number / (number + self.shrink)).take(met.common)
         return strength
 
-    def nearest(self, signal: Signal, items: Ints64, neighbors: int) -> SparseRows:
+    def nearest(self, signal: Signal, items: Ints64, neighbors: int, *, inward: bool = False) -> SparseRows:
         """For each of `items` int64 [M] its `neighbors` most similar others; M rows, by item position.
 
+        With `inward` those that are most similar to it, by similarity(j -> i), instead of those that it leads to.
         Similarities of 0 are left out; those within 1e-9 of the row's largest are ties and go by item position.
         """
         whole = len(items) == signal.items.rows
         left = signal.items if whole else signal.items.take_rows(items)
-        of_row, of_column = self.scales(signal.size)
+        outer, inner = self.scales(signal.size)
+        of_row, of_column = (inner, outer) if inward else (outer, inner)
         of_row = of_row.take(items)
 
         def strength(met: Overlaps) -> Floats64:
@@ -128,15 +122,26 @@ class Measure:
 
         product = Product(left, signal.users.strips, self.terms)
         negative = self.similarity in _CENTRED or bool(signal.users.value.min(initial=0) < 0)
-        wanted = Wanted(neighbors, _themselves(items, signal), self.least, negative)
-        with track("similar items", len(items)) as advance:
-            return strongest_met(product, strength, wanted, advance)
+        return nearest_by(product, strength, items, neighbors, self.least, negative=negative)
 
 
-def _themselves(items: Ints64, signal: Signal) -> Csr:
+def nearest_by(
+    product: Product, strength: Strength, items: Ints64, neighbors: int, least: float = 0.0, *, negative: bool = False
+) -> SparseRows:
+    """The `neighbors` strongest columns of each row of a product, without itself: row m is that of `items` int64 [M].
+
+    Strengths of size `least` or less, and negative ones unless they may be `negative`, are left out; ties, within 1e-9
+    of the row's largest, go by column.
+    """
+    wanted = Wanted(neighbors, _themselves(items, product.right.columns), least, negative)
+    with track("similar items", len(items)) as advance:
+        return strongest_met(product, strength, wanted, advance)
+
+
+def _themselves(items: Ints64, columns: int) -> Csr:
     """Each item as the one entry of its row: (M x items)."""
     every = np.arange(len(items) + 1)
-    return Csr(every, items.astype(np.int32), np.ones(len(items), np.float32), (len(items), signal.users.columns))
+    return Csr(every, items.astype(np.int32), np.ones(len(items), np.float32), (len(items), columns))
 
 
 def _inverse_root(size: Floats64) -> Floats64:
@@ -214,12 +219,26 @@ def _inverse_power(size: Floats64, alpha: float) -> Floats64:
     return np.power(size, -alpha, out=np.zeros(len(size)), where=size > 0)
 
 
-_SCALES: Mapping[Similarity, Callable[[Floats64, float], tuple[Floats64, Floats64]]] = {
-    "cosine": lambda size, _alpha: (_inverse_root(size), _inverse_root(size)),
-    "adjusted_cosine": lambda size, _alpha: (size, size),
-    "pearson": lambda size, _alpha: (size, size),
-    "jaccard": lambda size, _alpha: (size, size),
-    "conditional": lambda size, alpha: (_inverse_power(size, 1.0), _inverse_power(size, alpha)),
+def _sizes(size: Floats64, measure: Measure) -> tuple[Floats64, Floats64]:
+    return size, size
+
+
+def _cosine_scales(size: Floats64, measure: Measure) -> tuple[Floats64, Floats64]:
+    if measure.source == 0.5:
+        return _inverse_root(size), _inverse_root(size)
+    return _inverse_power(size, measure.source), _inverse_power(size, 1 - measure.source)
+
+
+def _conditional_scales(size: Floats64, measure: Measure) -> tuple[Floats64, Floats64]:
+    return _inverse_power(size, 1.0), _inverse_power(size, measure.alpha)
+
+
+_SCALES: Mapping[Similarity, Callable[[Floats64, Measure], tuple[Floats64, Floats64]]] = {
+    "cosine": _cosine_scales,
+    "adjusted_cosine": _sizes,
+    "pearson": _sizes,
+    "jaccard": _sizes,
+    "conditional": _conditional_scales,
 }
 
 

@@ -69,15 +69,18 @@ def nonnegative_rows(right: Floats64, normal: Floats64) -> Floats64:
 
     def solve(start: int, _: object) -> None:
         block = right[start : start + step]
-        solved[start : start + step] = _pivoted(block, normal, np.matvec(inverse, block))
+        solved[start : start + step] = pivoted(block, normal, np.matvec(inverse, block))
 
     for _ in in_shards(solve, range(0, len(right), step)):
         pass  # each has filled rows of its own
     return solved
 
 
-def _pivoted(right: Floats64, normal: Floats64, guess: Floats64) -> Floats64:
-    """The same for a block of rows, from what the solution would be with negative values: [B, d]."""
+def pivoted(right: Floats64, normal: Floats64, guess: Floats64) -> Floats64:
+    """The same for a block of rows, from a guess of the solution, negative values allowed: float64 [B, d].
+
+    `normal` float64 [d, d] is that of all rows, or [B, d, d] that of each; positive definite.
+    """
     solved, open_rows = np.zeros_like(right), np.arange(len(right))
     positive = guess > EXPECTED * guess.max(axis=1, initial=0.0, keepdims=True)
     fewest, patience = np.full(len(right), right.shape[1] + 1), np.full(len(right), PATIENCE)
@@ -92,6 +95,7 @@ def _pivoted(right: Floats64, normal: Floats64, guess: Floats64) -> Floats64:
             break
         open_rows, right, positive, wrong = open_rows[left], right[left], positive[left], wrong[left]
         count, fewest, patience = count[left], fewest[left], patience[left]
+        normal = normal if normal.ndim == 2 else normal[left]
         patience = np.where(count < fewest, PATIENCE, patience - 1)
         fewest = np.minimum(fewest, count)
         positive = positive ^ _exchanged(wrong, patience < 0)
@@ -115,13 +119,16 @@ def _exchanged(wrong: Bools, one_by_one: Bools) -> Bools:
 
 def _solved_at(positive: Bools, right: Floats64, normal: Floats64) -> Floats64:
     """The solution of each row's equations at its positive places alone, zeros elsewhere: float64 [B, d]."""
-    width = len(normal)
+    width = normal.shape[-1]
     values, counts = np.zeros(right.size), positive.sum(axis=1)
+    order = np.argsort(counts, kind="stable")
+    starts = np.flatnonzero(np.diff(counts[order], prepend=0))
     # One step a size of system, at most d: rows of the same size are solved side by side, each by itself.
-    for size in sorted(set(counts.tolist()) - {0}):
-        rows = np.flatnonzero(counts == size)
+    for rows in np.split(order, starts)[1:]:
+        size = int(counts[rows[0]])
         place = np.flatnonzero(positive[rows]).reshape(-1, size) % width
-        system = normal.ravel().take(place[:, :, None] * width + place[:, None, :])
+        start = rows * width**2 if normal.ndim == 3 else np.zeros(len(rows), np.int64)
+        system = normal.ravel().take(start[:, None, None] + place[:, :, None] * width + place[:, None, :])
         at = rows[:, None] * width + place
         values[at] = np.linalg.solve(system, right.ravel().take(at)[:, :, None])[:, :, 0]
     return values.reshape(right.shape)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, concat_ranges, frozen, row_pointers
+from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, frozen
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
@@ -16,12 +16,10 @@ from nbarec.evidence import Evidence
 from nbarec.hookspecs import hookimpl
 from nbarec.products import ItemIndex
 from nbarec.scored_pairs import pair_products
-from nbarec_plugins.sparse_products import PaddedRows, SparseProducts
-from nbarec_plugins.sparse_rows import SparseRows, strongest
-from nbarec_plugins.truncated_svd import truncated_svd
-
-TERMS = 1 << 18
-"""Pairs of a wanted item and one of the history that evidence looks at together: a few MB."""
+from nbarec_plugins.degree_scaling import degree_power, item_degrees, spectrum, weighted_pairs, with_factors
+from nbarec_plugins.history_terms import strongest_terms
+from nbarec_plugins.sparse_products import PaddedRows
+from nbarec_plugins.sparse_rows import SparseRows
 
 
 @dataclass(frozen=True)
@@ -83,14 +81,13 @@ class PureSvd(CandidateGenerator[PureSvdState]):
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> PureSvdState:
         """The patterns of these events; `rng` serves the decomposition's first directions alone."""
-        pairs = self._pairs(data.events)
-        users, items = np.diff(pairs.indptr), np.bincount(pairs.column, minlength=pairs.columns)
-        of_user, of_item = _power(users, -self.scaling), _power(items, -self.scaling)
-        value = pairs.value * of_user[pairs.row_of] * of_item[pairs.column]
-        scaled = SparseRows(pairs.indptr, pairs.column, value, pairs.columns)
-        found = truncated_svd(SparseProducts.of(scaled), self.factors, rng, self.tolerance).right
+        pairs = weighted_pairs(data.events, self.power)
+        items = item_degrees(pairs)
+        of_user, of_item = degree_power(pairs.counts, -self.scaling), degree_power(items, -self.scaling)
+        scaled = with_factors(pairs, of_user, of_item)
+        found = spectrum(scaled, self.factors, rng, self.tolerance, self.name).right
         vectors = np.zeros((pairs.columns, self.factors), np.float32)
-        vectors[:, : found.shape[1]] = found * _power(items, self.scaling).astype(np.float32)[:, None]
+        vectors[:, : found.shape[1]] = found * degree_power(items, self.scaling).astype(np.float32)[:, None]
         return PureSvdState(ItemIndex.of(vectors), frozen(of_item**2))
 
     def update(self, state: PureSvdState, data: Dataset, new: Dataset) -> PureSvdState:
@@ -110,10 +107,14 @@ class PureSvd(CandidateGenerator[PureSvdState]):
     def evidence(self, state: PureSvdState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
         """What each item j of the history adds to the score of i: x_uj n_j^(-2 scaling) q_j . q_i, exact and together
         all of it. It may be negative, where j stands for patterns that i is no part of."""
-        rows, of_row = np.unique(row, return_inverse=True)
-        weighed = self._weighed(state, request.history.take_rows(rows))
-        score = pair_products(self._projected(state, weighed), state.vectors, of_row, item.astype(np.int64))
-        pair, term, amount = _strongest_terms(state.vectors, weighed, of_row, item.astype(np.int64), limit)
+        weighed = self._weighed(state, request.history)
+
+        def added(term: Ints64, of_item: Ints64) -> Floats64:
+            own, where = np.unique(term, return_inverse=True)
+            vectors = state.vectors.take(weighed.column[own], axis=0) * weighed.value[own, None]
+            return pair_products(vectors, state.vectors, where, of_item)
+
+        pair, term, amount, score = strongest_terms(weighed, row.astype(np.int64), item.astype(np.int64), limit, added)
         return Evidence.strongest(pair, weighed.column[term], amount, score, limit, "you chose {}")
 
     def item_vectors(self, state: PureSvdState) -> Floats32:
@@ -124,53 +125,15 @@ class PureSvd(CandidateGenerator[PureSvdState]):
         """The histories, projected: float32 [B, f], whose products with the item vectors are the scores."""
         return frozen(self._projected(state, self._weighed(state, request.history)).astype(np.float32))
 
-    def _pairs(self, events: Events) -> SparseRows:
-        """x: the pairs of nonzero weight, raised to `power`."""
-        weight = events.pair_weights()
-        return SparseRows.from_csr(events.matrix(), weight != 0, np.sign(weight) * np.abs(weight) ** self.power)
-
     def _weighed(self, state: PureSvdState, history: Events) -> SparseRows:
         """x_uj n_j^(-2 scaling)."""
-        pairs = self._pairs(history)
+        pairs = weighted_pairs(history, self.power)
         return SparseRows(pairs.indptr, pairs.column, pairs.value * state.share[pairs.column], pairs.columns)
 
     def _projected(self, state: PureSvdState, weighed: SparseRows) -> Floats64:
         """The vector of each row: float64 [B, f], zeros without a history."""
         projected: Floats64 = PaddedRows.of(weighed, np.float64).times(state.vectors)
         return projected
-
-
-def _power(count: Ints64, exponent: float) -> Floats64:
-    """count^exponent, 0 where the count is."""
-    return np.where(count > 0, np.maximum(count, 1).astype(np.float64) ** exponent, 0.0)
-
-
-def _strongest_terms(
-    vectors: Floats32, rows: SparseRows, row: Ints64, item: Ints64, limit: int
-) -> tuple[Ints64, Ints64, Floats64]:
-    """The entries n of a row of `rows` that add most to sum_n value_n q_n . q_i, of M pairs of a row and an item i.
-
-    `vectors` q float32 [items, f], `row` and `item` int64 [M]. Returns which pair, which entry of `rows`, int64 [E],
-    and what it adds, float64 [E], not zero: at most `limit` a pair, the largest in size.
-    """
-    counts = rows.counts[row]
-    before = row_pointers(counts)
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    first = 0
-    # One step a block of pairs: what bounds the memory.
-    while first < len(row):
-        last = max(int(np.searchsorted(before, before[first] + TERMS, side="right")) - 1, first + 1)
-        pair = np.repeat(np.arange(last - first), counts[first:last])
-        term = concat_ranges(rows.indptr[row[first:last]], counts[first:last])
-        own, where = np.unique(term, return_inverse=True)
-        weighed = vectors.take(rows.column[own], axis=0) * rows.value[own, None]
-        amount = pair_products(weighed, vectors, where, item[first:last][pair])
-        kept = np.flatnonzero(amount)
-        kept = kept[strongest(pair[kept], np.abs(amount[kept]), last - first, limit)]
-        found.append((first + pair[kept], term[kept], amount[kept]))
-        first = last
-    pair, term, amount = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return pair, term, amount
 
 
 @hookimpl

@@ -46,20 +46,16 @@ class Product:
     terms: tuple[Term, ...]
 
     @cached_property
-    def pairs(self) -> Ints64:
-        """Pairs of an entry of each left row and an entry of the right row that it leads to: int64 [left rows]."""
-        return self._reached(self.right.counts)
-
-    @cached_property
     def width(self) -> Ints64:
         """How many strips each left row leads to: int64 [left rows]."""
-        return self._reached(self.right.strips)
-
-    def _reached(self, count: Ints64) -> Ints64:
         before = np.zeros(len(self.left.column) + 1, np.int64)
-        np.cumsum(count.take(self.left.column), out=before[1:])
+        np.cumsum(self.right.strips.take(self.left.column), out=before[1:])
         reached = before.take(self.left.indptr)
         return reached[1:] - reached[:-1]
+
+    def room(self, most: int) -> Ints64:
+        """How many entries each left row can have, if no more than `most` are kept: int64 [left rows]."""
+        return np.minimum(self.width * LANES, min(most, self.right.columns))
 
     @cached_property
     def ones(self) -> bool:
@@ -131,9 +127,10 @@ class Product:
         width = self.width.take(rows)
         longest = np.concatenate([np.full(len(block), self.width[block[0]]) for block in shard])
         # Each row has an entry more, which leads to as many empty strips as it has less than the longest of its block.
-        counts = self.left.counts.take(rows) + 1
+        starts = self.left.indptr.take(rows)
+        counts = self.left.indptr.take(rows + 1) - starts + 1
         last = np.cumsum(counts) - 1
-        entry = concat_ranges(self.left.indptr.take(rows), counts)
+        entry = concat_ranges(starts, counts)
         middle = self.left.column.take(entry, mode="clip")
         first, strips = self.right.first.take(middle), self.right.strips.take(middle)
         first[last], strips[last] = self.right.empty, longest - width
@@ -180,7 +177,8 @@ class _Pairs:
         common[indptr[:-1]] = ends[indptr[:-1]] - row_starts[:-1] + 1
         if bits:
             key &= key.dtype.type((1 << bits) - 1)
-            sums = self._run_sums(key, self.product.pairs.take(rows), ends_run.reshape(-1))
+            real = ends[indptr[1:] - 1] - row_starts[:-1] + 1
+            sums = self._run_sums(key, real, ends_run.reshape(-1))
         else:
             sums = (common,) * len(self.product.terms)
         return ListedOverlaps(rows, indptr, column.reshape(-1).take(ends), common, sums, right.columns)
@@ -233,14 +231,14 @@ class _Pairs:
         total: AnyArray | None = None
         for part in self._parts():  # a step a part of a row that is too long to be read at once; else one
             cell = self._counters(part, stride)
-            if term is None:
-                total = np.bincount(cell, minlength=cells) + (0 if total is None else total)
-                continue
-            weight = np.broadcast_to(self._weights(term, part), (len(cell) // LANES, LANES)).reshape(-1)
-            if total is not None:
+            weight = None
+            if term is not None:
+                weight = np.broadcast_to(self._weights(term, part), (len(cell) // LANES, LANES)).reshape(-1)
+            if total is not None and weight is not None:
                 # What was summed up so far goes first, so that sums are added up in order.
                 cell, weight = np.append(np.arange(cells), cell), np.append(total, weight)
-            total = np.bincount(cell, weight, minlength=cells)
+            found = np.bincount(cell, weight, minlength=cells)
+            total = found if total is None or weight is not None else total + found
         return np.asarray(total).reshape(-1, stride)[:, :-1]
 
     def _parts(self) -> Iterator[slice]:
@@ -261,7 +259,7 @@ class _Pairs:
 def multiplied(left: SparseRows, right: SparseRows) -> SparseRows:
     """left @ right, with all entries in which rows and columns meet, be their sum 0: (left rows x right columns)."""
     product = Product(left, right.strips, (np.multiply,))
-    slots = RowSlots.of(np.minimum(product.pairs, right.columns), (np.int32, np.float64))
+    slots = RowSlots.of(product.room(right.columns), (np.int32, np.float64))
     for shard in product.shards():  # a step a shard
         for met in product.overlaps(shard):
             at = met.meetings()

@@ -20,6 +20,9 @@ BLOCK_BYTES = 1_500_000
 """Gathered vectors of one block: read several times, so they should nearly stay in a cache of 1 MB; and blocks should
 be few, as each costs two dozen calls. Half and twice as many take as long."""
 
+OWN_VECTORS = 4
+"""Vectors of its own that a row's steps need at a time: short rows have more of these than gathered ones."""
+
 LONGEST_BYTES = 1 << 25
 """A row whose gathered vectors need more than this is no part of a shard: it is solved exactly, part by part."""
 
@@ -167,7 +170,7 @@ def _shard(row: Ints64, problem: RidgeRows, bytes_each: int, columns: int) -> Sh
     blocks = []
     order = []
     # One step a block of rows.
-    for block in blocks_of(problem, np.arange(len(row)), 0, bytes_each, BLOCK_BYTES):
+    for block in blocks_of(problem, np.arange(len(row)), OWN_VECTORS * bytes_each, bytes_each, BLOCK_BYTES):
         inside = np.arange(block.column.shape[1]) < problem.counts[block.row][:, None]
         column = np.where(inside, block.column, np.int32(columns))
         blocks.append(FitBlock(column, _once_a_row(block.strength, inside), _once_a_row(block.target, inside)))

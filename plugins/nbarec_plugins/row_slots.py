@@ -8,7 +8,7 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Ints64, concat_ranges, row_pointers
 
-ROWS = 1 << 12
+ROWS = 1 << 9
 """Rows that are moved at a time: what is moved stays in the cache."""
 
 

@@ -11,12 +11,27 @@ from functools import cached_property
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints32, Ints64, concat_ranges, frozen, rank_in_row, row_pointers, rows_of
+from nbarec.arrays import (
+    Bools,
+    Floats64,
+    Ints32,
+    Ints64,
+    concat_ranges,
+    frozen,
+    mix64,
+    rank_in_row,
+    row_blocks,
+    row_pointers,
+    rows_of,
+)
 from nbarec.sparse import Csr
 from nbarec_plugins.strips import Strips
 
 GRADES = 1 << 30
 """Steps into which the largest score of a row is cut to compare scores: a step is a tie's tolerance, 1e-9."""
+
+HASHED = 1 << 15
+"""About how many entries are hashed at a time."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,21 @@ class SparseRows:
 def sums_at(place: Ints64 | Ints32, value: Floats64, places: int) -> Floats64:
     """The sum of `value` float64 [N] at each place, added up in order: float64 [places]. `place` int [N]."""
     return np.asarray(np.bincount(place, weights=value, minlength=places), np.float64)
+
+
+def row_digests(rows: SparseRows) -> Ints64:
+    """A 64-bit hash of each row's entries, 0 for a row without any: int64 [rows].
+
+    The sum, modulo 2^64, of a hash of each entry's column and value: it tells which rows are not what they were.
+    """
+    indptr, digest = rows.indptr, np.zeros(rows.rows, np.uint64)
+    for first, last in row_blocks(indptr, HASHED):  # a step a block of rows: it stays in the cache
+        inside = slice(indptr[first], indptr[last])
+        column = mix64(rows.column[inside].astype(np.uint64) + np.uint64(1))
+        hashed = mix64(column ^ rows.value[inside].view(np.uint64))
+        running = np.append(np.zeros(1, np.uint64), np.cumsum(hashed, dtype=np.uint64))
+        digest[first:last] = np.diff(running.take(indptr[first : last + 1] - indptr[first]))
+    return frozen(digest.view(np.int64))
 
 
 def grades(row: Ints64, score: Floats64, rows: int, limit: int | Ints64) -> tuple[Ints64, Ints64]:

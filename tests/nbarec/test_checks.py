@@ -23,12 +23,15 @@ from nbarec_plugins.adjust import Novelty, PopularityPenalty, Recency
 from nbarec_plugins.als import Als
 from nbarec_plugins.blend import Blend, Case
 from nbarec_plugins.boost import Boost
+from nbarec_plugins.bpr import Bpr
 from nbarec_plugins.calibrate import Calibrate
 from nbarec_plugins.caps import MaxPer
 from nbarec_plugins.content import Content
 from nbarec_plugins.dpp import Dpp
+from nbarec_plugins.ease import Ease
 from nbarec_plugins.item_cf import ItemCf
 from nbarec_plugins.listed import Listed
+from nbarec_plugins.low_pass import LowPass
 from nbarec_plugins.mmr import Mmr
 from nbarec_plugins.music_world import MusicWorldSource
 from nbarec_plugins.nmf import Nmf
@@ -36,12 +39,16 @@ from nbarec_plugins.pin import Pin
 from nbarec_plugins.popularity import Popularity
 from nbarec_plugins.pure_svd import PureSvd
 from nbarec_plugins.random_items import RandomItems
+from nbarec_plugins.random_walk import P3Alpha, Rp3Beta
 from nbarec_plugins.recent import Recent
 from nbarec_plugins.rules import ExcludeConsumed, Reject, Require
 from nbarec_plugins.session import Session
+from nbarec_plugins.slim import Slim
 from nbarec_plugins.source_params import EventFields, EventsFile, ItemsFile
 from nbarec_plugins.sources import Csv, Jsonl, Tsv
 from nbarec_plugins.spacing import Spacing
+from nbarec_plugins.spectral_ease import SpectralEase
+from nbarec_plugins.stack import Stack
 from nbarec_plugins.user_cf import UserCf
 from nbarec_plugins.weighted import Weighted
 
@@ -49,21 +56,28 @@ EXPLICIT = Expression("item.explicit")
 STAGES: list[Component] = [
     Als(factors=3, iterations=3),
     Als(mode="explicit", factors=3, iterations=3),
+    Bpr(factors=3, epochs=2),
     Content(),
     Content(fields={"artist": 1.0, "tempo": 0.5}),
+    Ease(regularization=2.0),
     ItemCf(neighbors=5),
     ItemCf(similarity="pearson", score="mean"),
     Listed(items=("s2", "s0")),
     Listed(where=EXPLICIT, by="released"),
+    LowPass(factors=3),
     Nmf(factors=3),
+    P3Alpha(neighbors=5),
     Popularity(half_life=Duration("10d"), count="users"),
     Popularity(by="context.device", min_events=2),
     Popularity(by="item.moods"),
     PureSvd(factors=3),
     RandomItems(),
     Recent(),
+    Rp3Beta(neighbors=5),
     Session(),
     Session(mode="markov", steps=2),
+    Slim(neighbors=5),
+    SpectralEase(factors=3),
     UserCf(),
     UserCf(similarity="pearson", score="mean"),
     Blend(cases=(Case(when=EXPLICIT, weights={"similar": 1.0}),)),
@@ -74,6 +88,8 @@ STAGES: list[Component] = [
     Novelty(),
     PopularityPenalty(),
     Recency(),
+    Stack(),
+    Stack(method="logistic"),
     Weighted(weights={"mixed": 1.0, "affinity": 0.5, "latent": -0.2}),
     Weighted(weights={"fresh": 1.0, "affinity": 0.5}, combine="product"),
     Weighted(weights={"affinity": 1.0, "latent": -1.0}, scale="standardised"),

@@ -12,15 +12,15 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nbarec.arrays import Floats64
 from nbarec.batch import Slate, Trace
 from nbarec.components import Metric
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError, ContractError
-from nbarec.evaluate import MetricAt, evaluate, parse_metric, relevant_items
+from nbarec.evaluate import evaluate, parse_metric
+from nbarec.measuring import MetricAt
+from nbarec.one_pass import Lists
 from nbarec.reports import Evaluation, aligned, replacing
 from nbarec.sparse import Csr
 from nbarec.statistics import mean_interval
@@ -102,22 +102,22 @@ TRUTH = Csr.from_pairs(np.repeat(np.arange(5, USERS), 2), np.arange(2 * (USERS -
 class Recommender:
     """Known slates; remembers who was asked for."""
 
-    def __init__(self) -> None:
-        self.asked: list[tuple[str | None, int, list[int]]] = []
+    def __init__(self, stages: Sequence[str] = ()) -> None:
+        self.stages = stages
+        self.asked: list[tuple[int, list[int]]] = []
 
-    def __call__(self, users: np.ndarray, k: int, stage: str | None) -> Slate:
-        self.asked.append((stage, k, users.tolist()))
-        return slate_of(SLATES[stage][users], users.tolist())
+    def __call__(self, users: np.ndarray, k: int) -> Lists:
+        self.asked.append((k, users.tolist()))
+        slate, *own = (slate_of(SLATES[name][users], users.tolist()) for name in (None, *self.stages))
+        return Lists(slate, dict(zip(self.stages, own, strict=True)), None, 1.0)
 
 
 def run(seed: int = 7, batch: int = 4096, metrics: Sequence[MetricAt] = METRICS, resamples: int = 300) -> Evaluation:
-    stages, users = ("near", "far"), np.arange(USERS)
     return evaluate(
-        Recommender(),
-        users,
+        Recommender(("near", "far")),
+        np.arange(USERS),
         TRUTH,
         metrics,
-        stages,
         DATA,
         rng(seed),
         holdout=("half",),
@@ -132,12 +132,9 @@ def share(stage: str | None, user: int, k: int) -> float:
 
 
 def test_every_list_is_measured_for_users_with_a_relevant_item() -> None:
-    recommender = Recommender()
-    found = evaluate(recommender, np.arange(USERS), TRUTH, METRICS, ("near", "far"), DATA, rng(), resamples=50)
-    users, ks = list(range(5, USERS)), sorted({metric.k for metric in METRICS})
-    assert sorted(recommender.asked, key=str) == sorted(
-        ((stage, k, users) for stage in (None, "near", "far") for k in ks), key=str
-    )
+    recommender = Recommender(("near", "far"))
+    found = evaluate(recommender, np.arange(USERS), TRUTH, METRICS, DATA, rng(), resamples=50)
+    assert recommender.asked == [(k, list(range(5, USERS))) for k in sorted({metric.k for metric in METRICS})]
     assert found.users == tuple(str(user) for user in range(5, USERS))
     assert found.skipped == 5
     assert found.seconds > 0
@@ -173,6 +170,38 @@ def test_a_figure_that_is_no_mean_stands_in_its_interval() -> None:
     assert found.metrics["reach@1"].mean - low == pytest.approx(1.96 * np.std(drawn, ddof=1), rel=1e-3)
 
 
+def test_a_metric_of_exposure_has_the_interval_of_its_aggregate() -> None:
+    def of_exposure(self: Reach, shown: np.ndarray, data: Dataset) -> float:
+        return np.count_nonzero(shown) / len(data.items)
+
+    quick: type[Reach] = dataclass(frozen=True)(type("Quick", (Reach,), {"name": "quick", "of_exposure": of_exposure}))
+    few = tuple(MetricAt(metric(), k) for metric in (Reach, quick) for k in (1, 5))
+    found = run(metrics=few)
+    for report in (found.slate, *found.stages.values()):
+        for k in (1, 5):
+            assert report.figures[f"quick@{k}"] == report.figures[f"reach@{k}"]
+
+
+def test_lists_that_are_the_same_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    measure = Share.per_user
+
+    def counted(self: Share, slate: Slate, truth: Csr, data: Dataset) -> Floats64:
+        asked.append(len(slate))
+        return measure(self, slate, truth, data)
+
+    monkeypatch.setattr(Share, "per_user", counted)
+
+    def serve(users: np.ndarray, k: int) -> Lists:
+        found = Recommender(("near", "far"))(users, k)
+        return replace(found, stages={**found.stages, "last": found.slate})
+
+    found = evaluate(serve, np.arange(USERS), TRUTH, METRICS[:1], DATA, rng(), resamples=20)
+    assert len(asked) == 3
+    assert found.stages["last"].figures == found.slate.figures
+    assert list(found.stages) == ["near", "far", "last"]
+
+
 def test_the_same_seed_gives_the_same_evaluation_in_any_batches() -> None:
     first = run().to_json()
     assert run(batch=3).to_json() == first
@@ -181,7 +210,7 @@ def test_the_same_seed_gives_the_same_evaluation_in_any_batches() -> None:
 
 def test_truth_rows_follow_the_users_that_are_asked_for() -> None:
     users = np.array([30, 2, 9])
-    found = evaluate(Recommender(), users, TRUTH, METRICS, (), DATA, rng(), resamples=10)
+    found = evaluate(Recommender(), users, TRUTH, METRICS, DATA, rng(), resamples=10)
     assert found.users == ("30", "9")
     assert found.slate.values["share@5"].tolist() == [share(None, 30, 5), share(None, 9, 5)]
     assert found.skipped == 1
@@ -189,12 +218,12 @@ def test_truth_rows_follow_the_users_that_are_asked_for() -> None:
 
 
 def test_undefined_values_are_counted_and_left_out() -> None:
-    def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
+    def recommend(users: np.ndarray, k: int) -> Lists:
         items = SLATES[None][users].copy()
         items[:10] = -1
-        return slate_of(items, users.tolist())
+        return Lists(slate_of(items, users.tolist()), {}, None, 0.0)
 
-    found = evaluate(recommend, np.arange(USERS), TRUTH, METRICS, (), DATA, rng(), resamples=50).metrics["share@5"]
+    found = evaluate(recommend, np.arange(USERS), TRUTH, METRICS, DATA, rng(), resamples=50).metrics["share@5"]
     assert (found.users, found.undefined) == (USERS - 15, 10)
     assert found.mean == pytest.approx(np.mean([share(None, user, 5) for user in range(15, USERS)]))
 
@@ -209,9 +238,9 @@ def test_a_metric_that_breaks_its_contract_is_named() -> None:
 
 def test_lists_are_as_long_as_they_are_used_and_longer_only_for_a_metric_that_looks_further() -> None:
     recommender, metrics = Recommender(), [MetricAt(Share(), k) for k in (1, 5, 3)]
-    found = evaluate(recommender, np.arange(USERS), TRUTH, metrics, (), DATA, rng(), places=3, resamples=5)
-    assert [k for _, k, _ in recommender.asked] == [3, 5]
-    alone = evaluate(Recommender(), np.arange(USERS), TRUTH, metrics[:1], (), DATA, rng(), places=3, resamples=5)
+    found = evaluate(recommender, np.arange(USERS), TRUTH, metrics, DATA, rng(), places=3, resamples=5)
+    assert [k for k, _ in recommender.asked] == [3, 5]
+    alone = evaluate(Recommender(), np.arange(USERS), TRUTH, metrics[:1], DATA, rng(), places=3, resamples=5)
     assert found.metrics["share@1"].mean == alone.metrics["share@1"].mean
 
 
@@ -219,27 +248,19 @@ def test_slates_of_the_wrong_size_are_refused() -> None:
     with pytest.raises(ContractError, match="slate: slates have 35 users and 5 places; 35 users and at least 9 places"):
         run(metrics=[MetricAt(Share(), 9)])
 
-    def nobody(users: np.ndarray, stage: str | None) -> Slate:
-        return slate_of(SLATES[stage][:3], [0, 1, 2])
+    def nobody(users: np.ndarray, k: int) -> Lists:
+        found = Recommender(("near",))(users, k)
+        return replace(found, stages={"near": slate_of(SLATES["near"][:3], [0, 1, 2])})
 
     with pytest.raises(ContractError, match="near: slates have 3 users"):
-        evaluate(
-            lambda users, k, stage: nobody(users, stage) if stage else Recommender()(users, k, stage),
-            np.arange(USERS),
-            TRUTH,
-            METRICS,
-            ("near",),
-            DATA,
-            rng(),
-            resamples=5,
-        )
+        evaluate(nobody, np.arange(USERS), TRUTH, METRICS, DATA, rng(), resamples=5)
 
 
 def test_nothing_to_measure_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no metric to evaluate by"):
         run(metrics=[])
     with pytest.raises(ConfigError, match="none of 5 users has a relevant held-out item"):
-        evaluate(Recommender(), np.arange(5), TRUTH, METRICS, (), DATA, rng())
+        evaluate(Recommender(), np.arange(5), TRUTH, METRICS, DATA, rng())
 
 
 def test_parse_metric() -> None:
@@ -254,35 +275,6 @@ def test_parse_metric() -> None:
     for places in ("0", "-1", "", "ten", "1.5", "²", " 5"):
         with pytest.raises(ValueError, match="is not a number of places"):
             parse_metric(f"share@{places}", KNOWN)
-
-
-events = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from([-1.0, 0.0, 1.0]), st.booleans()),
-    min_size=1,
-    max_size=30,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(events, st.booleans(), st.booleans())
-def test_relevant_items_match_the_reference(
-    rows: list[tuple[int, int, float, bool]], repeats: bool, own_mask: bool
-) -> None:
-    user, item, weight, held_out = (np.array(column) for column in zip(*rows, strict=True))
-    data = Dataset.from_arrays(
-        user, item, weight, value=held_out.astype(float), kind=["a", "b"] * (len(rows) // 2) + ["a"] * (len(rows) % 2)
-    )
-    test, train = data.events.where(data.events.value == 1), data.events.where(data.events.value == 0)
-    mask = test.kind == 0 if own_mask else None
-    found = relevant_items(test, mask, train, repeats=repeats)
-    liked = {(u, i) for u, i, w in zip(train.row, train.item, train.weight, strict=True) if w > 0}
-    counted = mask if mask is not None else test.weight > 0
-    wanted = {
-        (u, i) for u, i, m in zip(test.row, test.item, counted, strict=True) if m and (repeats or (u, i) not in liked)
-    }
-    assert found.shape == (len(data.users), len(data.items))
-    assert list(zip(found.row_of, found.indices, strict=True)) == sorted(wanted)
-    assert found.data.tolist() == [1.0] * len(wanted)
 
 
 def test_the_files(tmp_path: Path) -> None:
@@ -306,10 +298,10 @@ def test_the_files(tmp_path: Path) -> None:
 
 
 def test_undefined_figures_are_null_empty_and_a_dash(tmp_path: Path) -> None:
-    def recommend(users: np.ndarray, k: int, stage: str | None) -> Slate:
-        return slate_of(np.full((len(users), 5), -1), users.tolist())
+    def recommend(users: np.ndarray, k: int) -> Lists:
+        return Lists(slate_of(np.full((len(users), 5), -1), users.tolist()), {}, None, 0.0)
 
-    found = evaluate(recommend, np.arange(USERS), TRUTH, METRICS[:1], (), DATA, rng(), resamples=20)
+    found = evaluate(recommend, np.arange(USERS), TRUTH, METRICS[:1], DATA, rng(), resamples=20)
     figures, users = found.write(tmp_path / "evaluation.json")
     assert json.loads(figures.read_text())["metrics"]["share@5"] == {
         "mean": None,

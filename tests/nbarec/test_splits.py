@@ -196,6 +196,7 @@ def test_wrong_parameters_are_refused_at_construction() -> None:
 
 def test_the_registry_names_every_split() -> None:
     assert {name: split.name for name, split in SPLITS.items()} == {name: name for name in SPLITS}
-    assert set(SPLITS) == {"last_fraction", "leave_last_out", "global_time", "random", "given"}
+    by_chance = {"random", "k_fold", "cold_users", "cold_items"}
+    assert set(SPLITS) == {"last_fraction", "leave_last_out", "global_time", "given", *by_chance}
     assert Given("test.csv").path == "test.csv"
     assert all(parameter.doc for split in SPLITS.values() for parameter in describe(split))

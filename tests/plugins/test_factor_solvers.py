@@ -7,10 +7,11 @@ import pytest
 
 from nbarec.arrays import Floats64, row_pointers
 from nbarec.work import Work, working
-from nbarec_plugins import factor_solvers, row_shards
-from nbarec_plugins.factor_solvers import Curvature, HalfSweep, gram
+from nbarec_plugins import row_shards, turned
+from nbarec_plugins.factor_solvers import Curvature, HalfSweep
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.sparse_rows import SparseRows
+from nbarec_plugins.turned import Turned, gram
 
 
 def problem_of(rng: np.random.Generator, lengths: list[int], columns: int, *, same_ridge: bool = False) -> RidgeRows:
@@ -76,7 +77,9 @@ def test_enough_steps_of_conjugate_gradients_equal_the_reference(
     found = rng.normal(size=(problem.rows, 4)).astype(np.float32)
     found[problem.counts == 0] = 0
     rows = half_sweep(problem, 9, 4, as_columns=as_columns)
-    rows.improve(found, design, Curvature(form, counted), 12, offset)
+    solution = Turned.of(found)
+    rows.improve(solution, Turned.of(design), Curvature(form, counted), 12, offset)
+    found = solution.plain()
     expected = solved_slowly(problem, design, form if counted else np.zeros((4, 4)), offset)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
@@ -89,9 +92,10 @@ def test_every_step_comes_closer_and_the_curvature_makes_two_steps_do() -> None:
     expected = solved_slowly(problem, design, gram(design))
     distance = []
     for steps in (1, 2, 3, 4):
-        found = np.zeros((50, 16), np.float32)
-        half_sweep(problem, 3000, 16).improve(found, design, Curvature(gram(design), counted=True), steps)
-        distance.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+        found = Turned.zeros(50, 16)
+        curvature = Curvature(gram(design), counted=True)
+        half_sweep(problem, 3000, 16).improve(found, Turned.of(design), curvature, steps)
+        distance.append(np.linalg.norm(found.plain() - expected) / np.linalg.norm(expected))
     assert distance == sorted(distance, reverse=True)
     assert distance[1] < 1e-3
 
@@ -100,15 +104,15 @@ def test_every_step_comes_closer_and_the_curvature_makes_two_steps_do() -> None:
 def test_the_number_of_workers_changes_no_bit(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_shards, "SHARD_TERMS", 100)
     monkeypatch.setattr(row_shards, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(factor_solvers, "PART_ROWS", 7)
+    monkeypatch.setattr(turned, "PART_ROWS", 7)
     rng = np.random.default_rng(8)
     problem, design = problem_of(rng, rng.integers(0, 40, 300).tolist(), 90), design_of(rng, 90, 8)
     found = []
     for number in (1, workers):
         with working(Work(workers=number)):
-            vectors = np.zeros((problem.rows, 8), np.float32)
-            half_sweep(problem, 90, 8).improve(vectors, design, Curvature(gram(design), counted=True), 2)
-            found.append(vectors.tobytes())
+            vectors, curvature = Turned.zeros(problem.rows, 8), Curvature(gram(design), counted=True)
+            half_sweep(problem, 90, 8).improve(vectors, Turned.of(design), curvature, 2)
+            found.append(vectors.own.tobytes())
     assert found[0] == found[1]
 
 
@@ -116,6 +120,6 @@ def test_a_gram_matrix_is_added_up_in_double_precision(monkeypatch: pytest.Monke
     design = design_of(np.random.default_rng(9), 1000, 5)
     whole = gram(design)
     np.testing.assert_allclose(whole, design.astype(np.float64).T @ design.astype(np.float64), rtol=1e-12)
-    monkeypatch.setattr(factor_solvers, "PART_ROWS", 33)
+    monkeypatch.setattr(turned, "PART_ROWS", 33)
     np.testing.assert_allclose(gram(design), whole, rtol=1e-12)
     assert not gram(design[:0]).any()

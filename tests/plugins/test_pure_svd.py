@@ -20,7 +20,7 @@ from nbarec.sparse import Csr
 from nbarec.testing.checks import Check, NotApplicable, checks
 from nbarec.testing.worlds import request_for, tiny_world
 from nbarec.work import Work, working
-from nbarec_plugins import pure_svd
+from nbarec_plugins import history_terms
 from nbarec_plugins.pure_svd import PureSvd, PureSvdState, nbarec_candidate_generators
 
 COMPONENTS = [
@@ -104,7 +104,7 @@ def test_the_parts_are_those_of_the_formula_and_add_up(seed: int, component: Pur
     state, request = fitted(component, data), request_for(data)
     row, item = (array.ravel().astype(np.int32) for array in np.indices((10, 9)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pure_svd, "TERMS", terms)
+        patch.setattr(history_terms, "TERMS", terms)
         told = component.evidence(state, request, row, item, EVERYTHING)
         few = component.evidence(state, request, row, item, 2)
     check_evidence("pure_svd", told, len(row), EVERYTHING)
