@@ -34,8 +34,11 @@ def pair_products(users: Floats64, items: Floats32, row: Ints64, item: Ints64) -
         block = slice(first, min(first + step, len(row)))
         inside = slice(0, block.stop - first)
         items.take(item[block], axis=0, out=gathered[inside], mode="clip")
-        users.take(row[block], axis=0, out=of_users[inside], mode="clip")
         of_items[inside] = gathered[inside]
+        if (row[block] == row[first]).all():  # where vectors are long, most blocks: the same bits in half the time
+            np.einsum("pd,d->p", of_items[inside], users[row[first]], out=scores[block])
+            continue
+        users.take(row[block], axis=0, out=of_users[inside], mode="clip")
         np.einsum("pd,pd->p", of_items[inside], of_users[inside], out=scores[block])
     return scores
 

@@ -12,6 +12,8 @@ The page's blocks are gone through from top to bottom. Those in `console` are ru
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import re
 import shlex
 import zipfile
@@ -24,11 +26,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nbarec.testing.checks import checks
 from nbarec.testing.worlds import pool_of, request_for, tiny_world
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text("utf-8")
 HELLO = ROOT / "tests" / "thirdparty" / "nbarec-hello"
+LEARNING = ("learns_the_same_from_any_batches", "serves_without_examples")
 STORY = PAGE.partition("\n## Kinds of component\n")[0]
 
 
@@ -144,6 +148,20 @@ def test_the_wheel_holds_the_module_alone(followed: Path) -> None:
     (wheel,) = (followed / "dist").iterdir()
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert names == ["nbarec_hello.py"]
+
+
+def test_the_ranker_that_learns_keeps_its_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = re.findall(r"```python\n(.*?)^```$", PAGE.removeprefix(STORY), re.DOTALL | re.MULTILINE)
+    (tmp_path / "nbarec_trust.py").write_text(source, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("nbarec_trust")
+    (ranker,) = module.nbarec_rankers()
+    tried = doctest.testmod(module)
+    assert tried.failed == 0
+    assert tried.attempted > 5
+    outcomes = {check.name: check.outcome for check in checks(ranker())}
+    assert [name for name, outcome in outcomes.items() if outcome.verdict == "failed"] == []
+    assert all(outcomes[name].verdict == "ok" for name in LEARNING)
 
 
 def test_what_a_component_is_given_is_as_the_page_says() -> None:
