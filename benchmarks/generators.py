@@ -29,9 +29,19 @@ EVERYWHERE: list[dict[str, object]] = [
     {"use": "als"},
     {"use": "nmf"},
     {"use": "pure_svd"},
+    {"use": "spectral_ease"},
+    {"use": "low_pass"},
+    {"use": "p3alpha"},
+    {"use": "rp3beta"},
+    {"use": "slim"},
+    {"use": "bpr"},
 ]
 OF_DATA: dict[str, list[dict[str, object]]] = {
-    "movielens": [{"use": "session"}, {"use": "content", "with": {"fields": {"genres": 1.0, "release_year": 0.3}}}],
+    "movielens": [
+        {"use": "ease"},  # its matrix of 17,632 x 17,632 artists is beyond the usual memory
+        {"use": "session"},
+        {"use": "content", "with": {"fields": {"genres": 1.0, "release_year": 0.3}}},
+    ],
     "lastfm": [{"use": "content", "with": {"fields": {"tags": 1.0}}}],
 }
 

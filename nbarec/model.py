@@ -23,7 +23,7 @@ from nbarec.serving import Journey, vectors_of
 from nbarec.slates import own_list, serve
 from nbarec.stages import AnyStage, Fitted, GeneratorStage
 from nbarec.work import working
-from nbarec.worker_models import Call, Users, served_elsewhere
+from nbarec.worker_models import Call, Users, Workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,11 @@ class Model:
         """The item vectors of the generators that other stages ask for, by id: float32 [items, d]."""
         asked, items = self.pipeline.stages.giving_vectors, len(self.data.items)
         return {stage.id: vectors_of(stage, self.fitted[stage.id], items) for stage in asked}
+
+    @cached_property
+    def _workers(self) -> Workers:
+        """The processes that serve this model, started when they are first asked."""
+        return Workers(self)
 
     def recommend(
         self,
@@ -142,7 +147,7 @@ class Model:
         self, users: Users, spans: Sequence[slice], call: Call
     ) -> Iterator[tuple[Request | None, Slate]]:
         heard = self.pipeline.is_heard("nbarec_after_recommend")
-        for span, answer in zip(spans, served_elsewhere(self, users, spans, call), strict=True):
+        for span, answer in zip(spans, self._workers.answers(users, spans, call), strict=True):
             for stage, error in answer.failures:
                 self._told(stage, error)
             if answer.slate is None:

@@ -68,12 +68,6 @@ class Recorded:
 
 def save_model(model: Model, folder: str | Path) -> Path:
     """Write the model to `folder`; a reader sees the old model or the new one. Raises StoreError."""
-    save(folder, *parts_and_meta(model))
-    return Path(folder)
-
-
-def parts_and_meta(model: Model) -> tuple[dict[str, object], dict[str, Any]]:
-    """The states that make up a model, by name, and what must be known of them beside."""
     for stage in model.pipeline.stages.all():
         if state_type(stage) is None and not isinstance(model.fitted[stage.id].state, NoState):
             raise ContractError(f"{stage.who}: fit does not say what it returns; write def fit(...) -> its state")
@@ -85,7 +79,9 @@ def parts_and_meta(model: Model) -> tuple[dict[str, object], dict[str, Any]]:
         "counts": counts_of(model.data),
         "stages": [vars(record) for record in records],
     }
-    return {DATA: model.data, **{f"stage.{stage}": fitted.state for stage, fitted in model.fitted.items()}}, meta
+    states = {f"stage.{stage}": fitted.state for stage, fitted in model.fitted.items()}
+    save(folder, {DATA: model.data, **states}, meta)
+    return Path(folder)
 
 
 def load_model(
@@ -101,11 +97,7 @@ def load_model(
     for path in overrides or {}:
         if not path.startswith(("data.", "engine.")):
             raise ConfigError(f"{path} can't be changed in a fitted model; fit again with --set {path}=...")
-    return model_of(open_model(folder, verify=verify), folder, overrides)
-
-
-def model_of(stored: Stored, folder: str | Path, overrides: Mapping[str, object] | None = None) -> Model:
-    """The model of what was stored; `folder` is what errors call it. Raises StoreError as `load_model`."""
+    stored = open_model(folder, verify=verify)
     records = recorded(stored.meta, folder)
     _require_plugins(records, folder)
     pipeline = Pipeline.serving(str(stored.meta["config"]), f"{folder}: config", overrides)

@@ -1,23 +1,21 @@
-"""Serving in worker processes: a model is sent to them once, as arrays that they map, and batches of users after it."""
+"""Serving in worker processes, which map a model's arrays once and are sent batches of users."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from nbarec.batch import Slate
 from nbarec.door import Asked
 from nbarec.errors import ContractError, NbarecError
-from nbarec.executor import Shared, executor_of
+from nbarec.executor import Executor, Shared, executor_of
 from nbarec.ids import Ids, TextOrNumber
-from nbarec.states import flatten
-from nbarec.statescalars import Tree
-from nbarec.store import Stored
 
 if TYPE_CHECKING:
     from nbarec.model import Model
@@ -26,8 +24,6 @@ Users = Sequence[TextOrNumber] | Ids
 """Who is served; `Ids` are read a batch at a time."""
 
 _NO_IDS = Ids.of([])
-_BETWEEN = "/"
-"""Stands between a part's name and an array's; stage ids have none."""
 
 
 @dataclass(frozen=True)
@@ -44,48 +40,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A model without its arrays; `token` tells it from any other, `trees` are what `states.flatten` leaves of each
-    part beside the arrays."""
-
-    token: str
-    meta: Mapping[str, Any]
-    trees: Mapping[str, Tree]
-
-    @classmethod
-    def of(cls, model: Model) -> tuple[Sent, dict[str, np.ndarray]]:
-        """What is sent, and the arrays that workers map. Raises ContractError where a state is more than arrays and
-        plain values."""
-        from nbarec.saved import parts_and_meta
-
-        parts, meta = parts_and_meta(model)
-        trees: dict[str, Tree] = {}
-        arrays: dict[str, np.ndarray] = {}
-        for part, state in parts.items():
-            try:
-                own, trees[part] = flatten(state)
-            except ContractError as error:
-                raise ContractError(
-                    f"{part} can't be sent to worker processes: {error}; serve with engine.executor: threads"
-                ) from error
-            arrays |= {f"{part}{_BETWEEN}{name}": array for name, array in own.items()}
-        return cls(secrets.token_hex(8), meta, trees), arrays
-
-    def model(self, arrays: Shared) -> Model:
-        """The model that was sent, its arrays where they lie."""
-        from nbarec.saved import model_of
-
-        of_part: dict[str, dict[str, np.ndarray]] = {part: {} for part in self.trees}
-        for path, array in arrays.items():
-            part, _, name = path.partition(_BETWEEN)
-            of_part[part][name] = array
-        where = Path("the model that was sent")
-        return model_of(Stored(where, {"meta": self.meta, "parts": self.trees}, of_part), where)
-
-
-@dataclass(frozen=True)
 class _Batch:
-    sent: Sent
+    folder: Path
     users: Sequence[TextOrNumber]
     call: Call
 
@@ -99,26 +55,36 @@ class Answer:
     error: NbarecError | None = None
 
 
-class _Kept:
-    """The model that this process serves: read once, for all the batches of a call."""
+class Workers:
+    """Processes that serve one model, which they map from a temporary folder. They stay until nobody holds this, so
+    that the next call finds them ready."""
 
-    def __init__(self) -> None:
-        self.token = ""
-        self.model: Model | None = None
+    def __init__(self, model: Model) -> None:
+        """Raises ContractError where a state is more than arrays and plain values."""
+        from nbarec.saved import save_model
+
+        self._folder = Path(tempfile.mkdtemp(prefix="nbarec-model-"))
+        self._executor = executor_of("processes", model.pipeline.config.engine.work.workers)
+        weakref.finalize(self, _let_go, self._executor, self._folder)
+        try:
+            save_model(model, self._folder)
+        except ContractError as error:
+            raise ContractError(
+                f"the model can't be sent to worker processes: {error}; serve with engine.executor: threads"
+            ) from error
+
+    def answers(self, users: Users, spans: Sequence[slice], call: Call) -> Iterator[Answer]:
+        """Every span's answer, in order."""
+        batches = (_Batch(self._folder, users[span], call.rows(span)) for span in spans)
+        yield from self._executor.map_shards(answered, batches)
 
 
-_kept = _Kept()
+def _let_go(executor: Executor, folder: Path) -> None:
+    executor.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def served_elsewhere(model: Model, users: Users, spans: Sequence[slice], call: Call) -> Iterator[Answer]:
-    """Every span's answer, in order, by as many processes as `engine.workers` says."""
-    sent, arrays = Sent.of(model)
-    batches = (_Batch(sent, users[span], call.rows(span)) for span in spans)
-    with executor_of("processes", model.pipeline.config.engine.work.workers) as executor:
-        yield from executor.map_shards(answered, batches, arrays)
-
-
-def answered(batch: _Batch, arrays: Shared) -> Answer:
+def answered(batch: _Batch, _shared: Shared) -> Answer:
     """One batch, in a worker."""
     failures: list[tuple[str, NbarecError]] = []
 
@@ -126,16 +92,18 @@ def answered(batch: _Batch, arrays: Shared) -> Answer:
         failures.append((stage, _sendable(error)))
 
     try:
-        _, slate = _model(batch.sent, arrays).serve(batch.users, batch.call, failed)
+        _, slate = _model(batch.folder).serve(batch.users, batch.call, failed)
     except NbarecError as error:
         return Answer(None, tuple(failures), _sendable(error))
     return Answer(replace(slate, ids=_NO_IDS), tuple(failures))
 
 
-def _model(sent: Sent, arrays: Shared) -> Model:
-    if _kept.model is None or _kept.token != sent.token:
-        _kept.token, _kept.model = sent.token, sent.model(arrays)
-    return _kept.model
+@lru_cache(maxsize=1)
+def _model(folder: Path) -> Model:
+    """The model that this process serves: read once. It was written a moment ago, so its digests are not checked."""
+    from nbarec.saved import load_model
+
+    return load_model(folder, verify=False)
 
 
 def _sendable(error: Exception) -> NbarecError:

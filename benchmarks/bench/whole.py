@@ -27,6 +27,9 @@ GROUPS = 5000
 HISTORY = 20
 """Items that an unknown user brings."""
 
+WARM_BATCHES = 1
+"""Batches for each worker before the clock starts: workers stay with a model from its first call on."""
+
 WARM_UP = 20
 """Requests before the clock starts."""
 
@@ -87,6 +90,7 @@ def serve(task: Task) -> Job[Slate]:
     are summed over workers."""
     model = saved_model(task)
     users = every_user(model)
+    model.recommend(users[: WARM_BATCHES * task.workers * model.batch_size()], k=PLACES)  # starts its workers
 
     def figures(slate: Slate) -> Figures:
         steps = {f"{stage.stage} {stage.step}": stage.seconds for stage in slate.trace.stages}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from nbarec.hookspecs import hookimpl
 from nbarec.model import Model
 from nbarec.pipeline import Pipeline
 from nbarec.stages import Fitted
-from nbarec.worker_models import Call, Sent, _Batch, answered
+from nbarec.worker_models import Call, Workers, _Batch, answered
 
 MISTAKEN = "filters:\n  - {use: reject, with: {where: context.mood == 'blue'}}\n"
 
@@ -66,15 +67,30 @@ def test_a_plugin_here_is_told_of_each_batch(music_text: str, plug) -> None:  # 
     assert [user for _, told in heard for user in told] == [str(user) for user in users]
 
 
-def test_a_batch_says_what_failed_and_how(music_model: Model) -> None:
+def test_a_batch_says_what_failed_and_how(music_model: Model, tmp_path: Path) -> None:
     stage = music_model.pipeline.stages.generators[0].id
     failed = Fitted(NoState(), len(music_model.data.items), 0.0, "could not be fitted: no reason")
-    sent, arrays = Sent.of(replace(music_model, fitted={**music_model.fitted, stage: failed}))
+    replace(music_model, fitted={**music_model.fitted, stage: failed}).save(tmp_path / "model")
     users = music_model.data.users.take([0])
-    found = answered(_Batch(sent, users, Call(music_model.door.asked(1, 5))), arrays)
+    found = answered(_Batch(tmp_path / "model", users, Call(music_model.door.asked(1, 5))), {})
     assert found.slate is None
     assert str(found.error) == "could not be fitted: no reason"
     assert [(one, str(error)) for one, error in found.failures] == [(stage, str(found.error))]
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_workers_stay_for_the_next_call_and_go_with_the_model(music_model: Model) -> None:
+    model = by_processes(music_model)
+    users = model.data.users.all()
+    first = model.recommend(users)
+    workers = model._workers
+    folder = workers._folder
+    assert model.recommend(users).item.tobytes() == first.item.tobytes()
+    assert model._workers is workers
+    assert folder.is_dir()
+    del model, workers
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_an_error_of_a_worker_is_raised_here(music_text: str, small_batches: None) -> None:
@@ -105,7 +121,7 @@ def test_a_state_that_cant_be_sent_says_what_to_do(music_model: Model) -> None:
     odd = Fitted({"a": np.ones(1)}, 60, 0.0)  # type: ignore[arg-type]
     model = replace(music_model, fitted={**music_model.fitted, stage: odd})
     with pytest.raises(ContractError, match=r"can't be sent to worker processes.*engine.executor: threads"):
-        Sent.of(model)
+        Workers(model)
 
 
 @pytest.mark.parametrize("guarded", [True, False])

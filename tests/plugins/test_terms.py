@@ -26,6 +26,7 @@ from nbarec.testing.worlds import pool_of, request_for, tiny_world
 from nbarec_plugins.adjust import Novelty, PopularityPenalty, Recency
 from nbarec_plugins.blend import Blend, Case
 from nbarec_plugins.boost import Boost
+from nbarec_plugins.stack import Stack
 from nbarec_plugins.weighted import Weighted
 
 DATA = tiny_world()
@@ -48,6 +49,7 @@ RANKERS: list[Ranker[Any]] = [
     Novelty(weight=0.3),
     PopularityPenalty(power=0.8),
     Recency(weight=0.25, half_life=Duration("20d"), missing=0.5),
+    Stack(features=("scores", "ranks", "agreement")),
     *(Weighted(weights=COLUMNS, scale=scale) for scale in ("min_max", "standardised", "rank", "none")),
 ]
 rankers = pytest.mark.parametrize("ranker", RANKERS, ids=lambda one: f"{one.name}{RANKERS.index(one)}")
