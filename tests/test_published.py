@@ -12,13 +12,18 @@ from nbarec.pipeline import Pipeline
 
 PUBLISHED = sorted((Path(__file__).parents[1] / "configs" / "published").glob("*.yaml"))
 USERS, ITEMS, TASTES = 90, 60, 3
-SMALLER = {"gowalla_bpr": {"candidates.bpr.with.epochs": 4}}
+SMALLER = {path.stem: {"candidates.bpr.with.epochs": 4} for path in PUBLISHED if "use: bpr" in path.read_text("utf-8")}
 """What takes long even on a small world."""
 
 
 def write(path: Path, user: np.ndarray, item: np.ndarray) -> None:
     lines = [f"{u},{i}\n" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
     path.write_bytes(gzip.compress(("user_id,item_id\n" + "".join(lines)).encode()))
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir()
+    path.write_text(text, "utf-8")
 
 
 @pytest.fixture
@@ -32,6 +37,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     write(folder / "train.csv.gz", user[~held_out], item[~held_out])
     write(folder / "test.csv.gz", user[held_out], item[held_out])
+    lines = [f"{u},{i}\n" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
+    write_text(tmp_path / "ml-100k" / "ratings.csv", "user_id,item_id\n" + "".join(lines))
+    plays = [line.replace(",", "\t").replace("\n", "\t7\n") for line in lines]
+    write_text(tmp_path / "lastfm-2k" / "user_artists.tsv", "userID\tartistID\tweight\n" + "".join(plays))
     monkeypatch.setenv("NBAREC_DATA", str(tmp_path))
     return tmp_path
 
@@ -48,8 +57,8 @@ def test_every_config_finds_the_tastes_of_a_small_world(path: Path) -> None:
     pipeline = Pipeline.from_yaml(path, SMALLER.get(path.stem, {}))
     assert pipeline.plan is not None
     evaluation, _ = pipeline.plan.run(pipeline, pipeline.load())
-    assert evaluation.holdout[0].startswith("split given: ")
-    recall, ndcg = (evaluation.slate.figures[name].mean for name in ("recall@20", "ndcg@20"))
-    # By chance 20 of some 48 items that are left hold 0.42 of what was held out; a taste has 20, of which 12 are taken.
-    assert recall > 0.75
-    assert ndcg > 0.4
+    places = pipeline.config.slate.k
+    recall, ndcg = (evaluation.slate.figures[f"{name}@{places}"].mean for name in ("recall", "ndcg"))
+    # By chance n of the 48 or so items that are left hold n / 48 of what was held out.
+    assert recall > 1.5 * places / 48
+    assert ndcg > 0.3
