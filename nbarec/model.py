@@ -20,7 +20,7 @@ from nbarec.explain import Explainer
 from nbarec.ids import TextOrNumber
 from nbarec.outcomes import UserReasons
 from nbarec.serving import Journey, vectors_of
-from nbarec.slates import own_list, serve
+from nbarec.slates import joined, own_list, serve
 from nbarec.stages import AnyStage, Fitted, GeneratorStage
 from nbarec.work import working
 from nbarec.worker_models import Call, Users, Workers
@@ -93,7 +93,7 @@ class Model:
         slates = self.stream(
             users, k=k, history=history, context=context, stage=stage, now=now, among=among, explain=explain
         )
-        return _joined(list(slates))
+        return joined(list(slates))
 
     def stream(
         self,
@@ -155,12 +155,16 @@ class Model:
             request = self.door.request(users[span], call.rows(span).asked) if heard else None
             yield request, replace(answer.slate, ids=self.data.items)
 
+    def journey(self, request: Request, told: Callable[[str, Exception], object] | None = None) -> Journey:
+        """A request at the start of its way; `told` hears of each stage that fails, plugins if it is left out."""
+        return Journey(self.pipeline.stages, self.fitted, self.vectors, request, told or self._told)
+
     def serve(
         self, users: Sequence[TextOrNumber], call: Call, told: Callable[[str, Exception], object]
     ) -> tuple[Request, Slate]:
         """One batch's request and its slates; `told` hears of each stage that fails."""
         with working(replace(self.pipeline.config.engine.work, workers=1)):
-            journey = self._journey(self.door.request(users, call.asked), told)
+            journey = self.journey(self.door.request(users, call.asked), told)
             if call.stage is not None:
                 return journey.request, own_list(journey, users, self.data.items, call.stage)
             journey.seen = [] if call.explain else None
@@ -182,7 +186,7 @@ class Model:
         catalogue was left."""
         asked = self.door.asked(1, self._places(k, None), history, context, now)
         with working(self.pipeline.config.engine.work):
-            journey = self._journey(self.door.request([user], asked), self._told)
+            journey = self.journey(self.door.request([user], asked))
             journey.seen = []
             slate = serve(journey, [user], self.data.items, self.pipeline.config.slate.fallback)
             return UserReasons.of(journey, slate, self.data)
@@ -253,16 +257,5 @@ class Model:
             raise NbarecError(f"k must be a whole number from 1 to {most:,}, not {places!r}")
         return int(places)
 
-    def _journey(self, request: Request, told: Callable[[str, Exception], object]) -> Journey:
-        return Journey(self.pipeline.stages, self.fitted, self.vectors, request, told)
-
     def _told(self, stage: str, error: Exception) -> None:
         self.pipeline.tell("nbarec_on_error", stage=stage, error=error)
-
-
-def _joined(slates: list[Slate]) -> Slate:
-    """All slates in one, neighbours first, so that nothing is copied more than a few times."""
-    while len(slates) > 1:
-        pairs = zip(slates[::2], slates[1::2], strict=False)
-        slates = [one.plus(other) for one, other in pairs] + slates[len(slates) // 2 * 2 :]
-    return slates[0]

@@ -20,7 +20,7 @@ from nbarec.executor import executor_of
 from nbarec.ids import TextOrNumber
 from nbarec.model import Model
 from nbarec.serving import Journey, best_first_order
-from nbarec.slates import chosen, own_list, serve
+from nbarec.slates import chosen, joined, own_list, serve
 from nbarec.sparse import Csr
 from nbarec.stage_losses import Fates
 from nbarec.work import working
@@ -106,14 +106,10 @@ class Pass:
 
     def _journey(self, users: Ints64, k: int) -> Journey:
         model = self.model
-
-        def told(stage: str, error: Exception) -> None:
-            model.pipeline.tell("nbarec_on_error", stage=stage, error=error)
-
         request = model.door.request(model.data.users.take(users), model.door.asked(len(users), k, among=self.among))
         if self.allowed is not None:
             request = only(request, self.allowed.take_rows(users))
-        return Journey(model.pipeline.stages, model.fitted, model.vectors, request, told)
+        return model.journey(request)
 
     def _served(self, journey: Journey, users: Ints64, truth: Csr | None) -> _Part:
         start = time.perf_counter()
@@ -155,18 +151,7 @@ def only(request: Request, allowed: Csr) -> Request:
     """The request where each row may be shown only what `allowed` (B x items) holds for it."""
     left_out = np.ones(allowed.shape, bool)
     left_out[allowed.row_of, allowed.indices] = False
-    indptr = np.concatenate([[0], np.cumsum(left_out.sum(axis=1))])
-    indices = np.nonzero(left_out)[1].astype(np.int32)
-    excluded = Csr(frozen(indptr), frozen(indices), frozen(np.ones(len(indices), np.float32)), allowed.shape)
-    return replace(request, excluded=excluded)
-
-
-def joined(slates: Sequence[Slate]) -> Slate:
-    """All slates in one, neighbours first, so that nothing is copied more than a few times."""
-    while len(slates) > 1:
-        pairs = zip(slates[::2], slates[1::2], strict=False)
-        slates = [one.plus(other) for one, other in pairs] + list(slates[len(slates) // 2 * 2 :])
-    return slates[0]
+    return replace(request, excluded=Csr.where(left_out))
 
 
 def _proposed(pool: Pool, stage: str, k: int) -> OwnList:

@@ -232,9 +232,7 @@ def _with_pairs(excluded: Csr, row: Ints64, item: Ints32) -> Csr:
     marked = np.zeros(excluded.shape, bool)
     marked[excluded.row_of, excluded.indices] = True
     marked[row, item] = True
-    indices = np.nonzero(marked)[1].astype(np.int32)
-    indptr = row_pointers(marked.sum(axis=1))
-    return Csr(frozen(indptr), frozen(indices), frozen(np.ones(len(indices), np.float32)), excluded.shape)
+    return Csr.where(marked)
 
 
 def holds(expression: Expression, scope: EventScope) -> np.ndarray:

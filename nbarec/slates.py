@@ -58,6 +58,14 @@ def own_list(journey: Journey, users: Sequence[TextOrNumber], ids: Ids, stage: s
     return _slate(journey, item, score, users, ids, _reasons(journey, item))
 
 
+def joined(slates: Sequence[Slate]) -> Slate:
+    """All slates in one, neighbours first, so that nothing is copied more than a few times."""
+    while len(slates) > 1:
+        pairs = zip(slates[::2], slates[1::2], strict=False)
+        slates = [one.plus(other) for one, other in pairs] + list(slates[len(slates) // 2 * 2 :])
+    return slates[0]
+
+
 def chosen(pool: Pool, k: int) -> tuple[Ints32, Floats32]:
     """The first k entries of each row: items int32 [B, k], -1 where empty, and scores float32 [B, k], NaN."""
     place = np.arange(k)

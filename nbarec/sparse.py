@@ -46,6 +46,13 @@ class Csr:
         return pairs.matrix(values.astype(np.float32))
 
     @classmethod
+    def where(cls, marked: Bools) -> Csr:
+        """A 1 wherever `marked` bool [rows, columns] holds."""
+        indices = np.nonzero(marked)[1].astype(np.int32)
+        indptr = row_pointers(marked.sum(axis=1))
+        return cls(frozen(indptr), frozen(indices), frozen(np.ones(len(indices), np.float32)), marked.shape)
+
+    @classmethod
     def empty(cls, rows: int, columns: int) -> Csr:
         """A matrix without entries."""
         nothing = np.empty(0, np.int64)

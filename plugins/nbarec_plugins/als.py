@@ -22,9 +22,10 @@ from nbarec.sparse import Csr
 from nbarec_plugins.als_objectives import Explicit, Implicit, Objective
 from nbarec_plugins.als_sweeps import Sides, only_columns
 from nbarec_plugins.exact_rows import Form, exact_rows, strongest_terms
+from nbarec_plugins.gram import PART_ROWS
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.sparse_rows import SparseRows
-from nbarec_plugins.turned import PART_ROWS, Turned
+from nbarec_plugins.turned import Turned
 
 Mode = Literal["implicit", "explicit"]
 

@@ -10,10 +10,11 @@ import numpy as np
 from nbarec.arrays import Bools, Floats32, Floats64, frozen
 from nbarec.events import Events
 from nbarec_plugins.factor_solvers import Curvature, HalfSweep
+from nbarec_plugins.gram import gram
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.row_shards import occurrences
 from nbarec_plugins.sparse_rows import SparseRows
-from nbarec_plugins.turned import Turned, gram
+from nbarec_plugins.turned import Turned
 
 VANISHED = 1e-12
 """A vector whose largest place is no more than this is on its way to zero."""

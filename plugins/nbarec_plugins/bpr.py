@@ -126,7 +126,7 @@ class Bpr(CandidateGenerator[BprState]):
     def _learnt(self, pairs: SparseRows, degrees: Ints64, rng: np.random.Generator) -> tuple[Floats32, Floats64]:
         """e float32 [items, f] of items that have pairs, and the mean loss of each epoch; `pairs` x, `degrees` n."""
         steps = UnitSteps(self._start(pairs, degrees, rng))
-        weighed = with_factors(pairs, np.ones(pairs.rows), degree_power(degrees, -self.balance))
+        weighed = pairs.scaled(degree_power(degrees, -self.balance))
         size = max(min(self.batch_size, len(weighed.column) // STEPS), 1)
         batches = list(batches_of(weighed, size, rng))
         taught = max(sum(len(batch.item) for batch in batches), 1)
@@ -197,7 +197,7 @@ class Bpr(CandidateGenerator[BprState]):
     def _weighed(self, state: BprState, history: Events) -> SparseRows:
         """x_uj n_j^-balance."""
         pairs = self._pairs(history)
-        return with_factors(pairs, np.ones(pairs.rows), state.share)
+        return pairs.scaled(state.share)
 
     def _directions(self, state: BprState, weighed: SparseRows) -> tuple[Floats64, Floats64]:
         """h_u / |h_u| of each row, float64 [B, f], zeros without a history, and |h_u|, float64 [B], 1 where it is 0."""

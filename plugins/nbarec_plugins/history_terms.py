@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, concat_ranges, row_pointers
+from nbarec.arrays import Floats64, Ints64, concat_ranges, row_blocks, row_pointers
 from nbarec_plugins.sparse_rows import SparseRows, strongest, sums_at
 
 TERMS = 1 << 18
@@ -26,13 +26,9 @@ def strongest_terms(
     zero: at most `limit` a pair, the largest in size; and what all entries of each pair add up to, float64 [M].
     """
     counts = rows.counts[row]
-    before = row_pointers(counts)
     found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
     total = np.zeros(len(row))
-    first = 0
-    # One step a block of pairs: what bounds the memory.
-    while first < len(row):
-        last = max(int(np.searchsorted(before, before[first] + TERMS, side="right")) - 1, first + 1)
+    for first, last in row_blocks(row_pointers(counts), TERMS):  # a step a block of pairs: what bounds the memory
         pair = np.repeat(np.arange(last - first), counts[first:last])
         term = concat_ranges(rows.indptr[row[first:last]], counts[first:last])
         added = amount(term, item[first:last][pair])
@@ -40,6 +36,5 @@ def strongest_terms(
         kept = np.flatnonzero(added)
         kept = kept[strongest(pair[kept], np.abs(added[kept]), last - first, limit)]
         found.append((first + pair[kept], term[kept], added[kept]))
-        first = last
     pair, term, added = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return pair, term, added, total

@@ -69,7 +69,7 @@ class ItemFilter:
 
     def projected(self, pairs: SparseRows) -> Floats64:
         """sum over j of x_uj inside_j q_j: float64 [B, f], of histories x (B x items); zeros without one."""
-        projected: Floats64 = PaddedRows.of(_weighed(pairs, self.inside), np.float64).times(self.vectors)
+        projected: Floats64 = PaddedRows.of(pairs.scaled(self.inside), np.float64).times(self.vectors)
         return projected
 
     def best(self, pairs: SparseRows, limit: int, excluded: Csr) -> Candidates:
@@ -124,7 +124,7 @@ class _Block:
     @classmethod
     def of(cls, of: ItemFilter, pairs: SparseRows) -> _Block:
         """What these histories lead to. A row's bits depend on that row alone."""
-        return cls(of, pairs, of.projected(pairs) * of.gain, dense_product(_weighed(pairs, of.via), of.users))
+        return cls(of, pairs, of.projected(pairs) * of.gain, dense_product(pairs.scaled(of.via), of.users))
 
     def best(self, limit: int, excluded: Csr) -> Candidates:
         """The best items of each row."""
@@ -189,8 +189,3 @@ def dense_product(left: SparseRows, right: SparseRows) -> Floats64:
     value = np.repeat(left.value, counts)
     value *= right.value.take(at)
     return sums_at(cell, value, left.rows * right.columns).reshape(left.rows, right.columns)
-
-
-def _weighed(pairs: SparseRows, of_item: Floats64) -> SparseRows:
-    """Each value times the factor of its item, float64 [items]."""
-    return SparseRows(pairs.indptr, pairs.column, pairs.value * of_item[pairs.column], pairs.columns)

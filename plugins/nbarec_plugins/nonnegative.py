@@ -9,8 +9,9 @@ import numpy as np
 from nbarec.arrays import AnyArray, Bools, Floats32, Floats64
 from nbarec.progress import track
 from nbarec.work import current, in_shards
+from nbarec_plugins.gram import gram
 from nbarec_plugins.sparse_products import SparseProducts
-from nbarec_plugins.truncated_svd import gram, truncated_svd
+from nbarec_plugins.truncated_svd import truncated_svd
 
 EXCHANGE_BYTES = 1 << 25
 """What one block of exact solutions may take."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from nbarec.arrays import Floats32, Floats64, frozen
 from nbarec.work import in_shards
+from nbarec_plugins.gram import gram
 from nbarec_plugins.sparse_products import PaddedRows, SparseProducts
 
 BLOCK = 32
@@ -234,16 +235,6 @@ def _principal(block: Floats32) -> tuple[Floats64, Floats64]:
     """The lengths of the principal axes of `block` [n, b], falling, and how to get there: float64 [b] and [b, b]."""
     square, axes = np.linalg.eigh(gram(block))
     return np.sqrt(np.maximum(square[::-1], 0.0)), axes[:, ::-1]
-
-
-def gram(block: Floats32) -> Floats64:
-    """The inner products of the columns of `block` [n, b], in float64: [b, b]."""
-
-    def products(chunk: slice, _: object) -> Floats64:
-        part = block[chunk].astype(np.float64)
-        return part.T @ part
-
-    return sum(in_shards(products, _chunks(len(block))), np.zeros((block.shape[1],) * 2))
 
 
 def _tall(block: Floats32, turned: Floats64) -> Floats32:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nbarec.arrays import Floats32, Floats64
 from nbarec.work import in_shards
-
-PART_ROWS = 4096
-"""Vectors that one worker multiplies at a time. Fixed: how a product is cut decides its last bits."""
+from nbarec_plugins.gram import PART_ROWS, gram
 
 
 @dataclass
@@ -66,17 +63,3 @@ class Turned:
     def gram(self) -> Floats64:
         """The sum of x'x over all vectors, parts of them in single precision: float64 [d, d]."""
         return np.asarray(self.back.T @ gram(self.own, np.float32) @ self.back, np.float64)
-
-
-def gram(vectors: Floats32, dtype: type[np.floating[Any]] = np.float64) -> Floats64:
-    """vectors' vectors: float64 [d, d]. Parts of the vectors are multiplied in `dtype`, and added up in float64."""
-
-    def product(start: int, _: object) -> Floats64:
-        part = vectors[start : start + PART_ROWS].astype(dtype, copy=False)
-        return np.asarray(part.T @ part, np.float64)
-
-    total = np.zeros((vectors.shape[1], vectors.shape[1]))
-    # One step a part, always in this order.
-    for part in in_shards(product, range(0, len(vectors), PART_ROWS)):
-        total += part
-    return total

@@ -158,7 +158,7 @@ class UserCf(CandidateGenerator[UserCfState]):
         users_of = np.maximum(seen.column_sums(np.ones(len(seen.column))), 1)
         rarity = users_of ** (-self.item_discount / 2 if self.similarity == "cosine" else 0.0)
         lift = users_of ** (-self.popularity_discount if self.score == "sum" else 0.0)
-        compared = _scaled(seen, rarity)
+        compared = seen.scaled(rarity)
         weights = SparseRows(
             seen.indptr, seen.column, frozen(seen.value - self._means(seen)[seen.row_of]), seen.columns
         )
@@ -181,7 +181,7 @@ class UserCf(CandidateGenerator[UserCfState]):
 
         `read` holds the histories, `user` int32 [B] the training users whose they are, -1 where nobody's.
         """
-        compared, measure = _scaled(read, state.rarity), Measure(self.similarity, self.shrink)
+        compared, measure = read.scaled(state.rarity), Measure(self.similarity, self.shrink)
         own = _power(_squares(compared), -self.alpha)
 
         def strength(met: Overlaps) -> Floats64:
@@ -232,7 +232,7 @@ class UserCf(CandidateGenerator[UserCfState]):
 
         `entry` int64 [entries] says which. Where it is above 0 a similarity is its numerator times the same for all.
         """
-        mine = _scaled(read, state.rarity)
+        mine = read.scaled(state.rarity)
         met = Meetings.of(mine, state.compared, near.row_of[entry], near.column[entry])
         pair, x, y = met.pair, mine.value[met.left], met.value
         counts = np.bincount(pair, minlength=len(entry))
@@ -265,11 +265,6 @@ def _themselves(user: Ints32, users: int) -> Csr:
 def _power(size: Floats64, exponent: float) -> Floats64:
     """size^exponent, 0 where size is 0: float64."""
     return np.power(size, exponent, out=np.zeros(len(size)), where=size > 0)
-
-
-def _scaled(rows: SparseRows, factor: Floats64) -> SparseRows:
-    """The same entries, each multiplied by the factor of its column: `factor` float64 [columns]."""
-    return SparseRows(rows.indptr, rows.column, frozen(rows.value * factor[rows.column]), rows.columns)
 
 
 def _squares(rows: SparseRows) -> Floats64:

@@ -184,6 +184,7 @@ def test_small_worlds_and_histories_that_say_nothing(model: Als) -> None:
 def test_the_number_of_workers_changes_no_bit(model: Als, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nbarec_plugins.row_shards.SHARD_TERMS", 40)
     monkeypatch.setattr("nbarec_plugins.turned.PART_ROWS", 3)
+    monkeypatch.setattr("nbarec_plugins.gram.PART_ROWS", 3)
     data, made = dataset(sparse_weights(80, 50)), []
     for workers in (1, 2, 3):
         with working(Work(workers=workers)):

@@ -9,9 +9,10 @@ from nbarec.arrays import Floats64, row_pointers
 from nbarec.work import Work, working
 from nbarec_plugins import row_shards, turned
 from nbarec_plugins.factor_solvers import Curvature, HalfSweep
+from nbarec_plugins.gram import gram
 from nbarec_plugins.ridge_rows import RidgeRows
 from nbarec_plugins.sparse_rows import SparseRows
-from nbarec_plugins.turned import Turned, gram
+from nbarec_plugins.turned import Turned
 
 
 def problem_of(rng: np.random.Generator, lengths: list[int], columns: int, *, same_ridge: bool = False) -> RidgeRows:
@@ -105,6 +106,7 @@ def test_the_number_of_workers_changes_no_bit(workers: int, monkeypatch: pytest.
     monkeypatch.setattr(row_shards, "SHARD_TERMS", 100)
     monkeypatch.setattr(row_shards, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(turned, "PART_ROWS", 7)
+    monkeypatch.setattr("nbarec_plugins.gram.PART_ROWS", 7)
     rng = np.random.default_rng(8)
     problem, design = problem_of(rng, rng.integers(0, 40, 300).tolist(), 90), design_of(rng, 90, 8)
     found = []
@@ -120,6 +122,6 @@ def test_a_gram_matrix_is_added_up_in_double_precision(monkeypatch: pytest.Monke
     design = design_of(np.random.default_rng(9), 1000, 5)
     whole = gram(design)
     np.testing.assert_allclose(whole, design.astype(np.float64).T @ design.astype(np.float64), rtol=1e-12)
-    monkeypatch.setattr(turned, "PART_ROWS", 33)
+    monkeypatch.setattr("nbarec_plugins.gram.PART_ROWS", 33)
     np.testing.assert_allclose(gram(design), whole, rtol=1e-12)
     assert not gram(design[:0]).any()

@@ -133,6 +133,7 @@ def test_scaling_values_scales_values() -> None:
 
 def test_workers_change_no_bit_and_the_seed_hardly_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 100)
+    monkeypatch.setattr("nbarec_plugins.gram.PART_ROWS", 100)
     dense = random_matrix(8, 900, 500, share=0.05)
     with working(Work()):
         wanted = found_in(dense, 20, tolerance=5e-3)
