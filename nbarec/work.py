@@ -81,3 +81,19 @@ def in_shards(function: Callable[[X, Shared], R], shards: Iterable[X], shared: S
         return
     with executor_of("threads", work.workers) as executor:
         yield from executor.map_shards(alone, shards, shared)
+
+
+def on_shards(function: Callable[[X], object], shards: Iterable[X]) -> None:
+    """`function(shard)` of every shard, for work whose results stand in arrays that the shards share.
+
+    Each worker takes the next shard as soon as it is free, and nobody waits for results in order: a third thread that
+    woke at each of thousands of them would take the lock from those that work. An error is raised when all are done.
+    """
+    left = iter(list(shards))
+
+    def take_turns(_worker: int, _shared: Shared) -> None:
+        for shard in left:
+            function(shard)
+
+    for _ in in_shards(take_turns, range(current().workers)):
+        pass

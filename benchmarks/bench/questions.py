@@ -165,7 +165,7 @@ QUESTIONS = (
     Question(
         "als128",
         "ALS, 128 factors, 15 sweeps, alpha 40, against conjugate gradients",
-        nbarec("als", **LARGE, cg_steps=3),
+        nbarec("als", **LARGE, cg_steps=2),
         implicit("als", **LARGE),
         0.7,
         GOOD_LISTS,

@@ -59,16 +59,18 @@ class Sides:
     def sweep(self, items: Turned, sweeps: int, steps: int) -> None:
         """Better vectors of the items that have enough pairs, in place; zeros of the others.
 
+        The first half of the sweeps takes one step less: the other side moves on anyway before they would count.
         Raises ConfigError where they grow beyond what float32 holds.
         """
         items.own[:-1][~self.taught] = 0.0
         users = Turned.zeros(self.rows, self.objective.width)
         with track("als sweeps", sweeps) as advance:
             # One step a sweep: each starts from the one before.
-            for _ in range(sweeps):
-                self.objective.improve(self.users, users, items, steps)
+            for sweep in range(sweeps):
+                taken = steps if sweep >= sweeps // 2 else max(1, steps - 1)
+                self.objective.improve(self.users, users, items, taken)
                 self._check(users.own)
-                self.objective.improve(self.items, items, users, steps)
+                self.objective.improve(self.items, items, users, taken)
                 self._check(items.own)
                 advance(1)
 

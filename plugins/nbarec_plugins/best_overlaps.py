@@ -11,7 +11,7 @@ from nbarec.arrays import Bools, Floats64, Ints32, Ints64, frozen
 from nbarec.batch import Candidates
 from nbarec.kernels import TIE
 from nbarec.sparse import Csr
-from nbarec.work import in_shards
+from nbarec.work import on_shards
 from nbarec_plugins.contenders import Contenders, Strength, Wanted
 from nbarec_plugins.overlaps import padded
 from nbarec_plugins.row_products import Product
@@ -29,7 +29,7 @@ def best_overlaps(product: Product, score: Strength, excluded: Csr, limit: int) 
     wanted = Wanted(limit, excluded)
     slots = RowSlots.of(product.room(limit), (np.int32, np.float32))
 
-    def fill(shard: Sequence[Ints64], _shared: object) -> None:
+    def fill(shard: Sequence[Ints64]) -> None:
         found = Contenders.of(product, shard, score, wanted)
         best = ranked(found, limit)
         if best.unsure.any():  # rare
@@ -37,8 +37,7 @@ def best_overlaps(product: Product, score: Strength, excluded: Csr, limit: int) 
             best = ranked(found, limit)
         slots.put(found.rows, best.counts, (best.item, best.score))
 
-    for _ in in_shards(fill, product.shards()):  # a step a shard
-        pass
+    on_shards(fill, product.shards())
     indptr, (item, kept) = slots.closed()
     return Candidates(frozen(indptr), frozen(item), frozen(kept))
 

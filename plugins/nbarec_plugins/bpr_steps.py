@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import Floats32, Floats64, Ints64
-from nbarec.work import in_shards
+from nbarec.work import in_shards, on_shards
 from nbarec_plugins.bpr_batches import Batch, Chunk
 
 FIRST, SECOND = 0.9, 0.99
@@ -168,8 +168,7 @@ class UnitSteps:
         self.taken += 1
         reach = np.float32(rate * np.sqrt(1 - SECOND**self.taken) / (1 - FIRST**self.taken))
         shards = [slice(start, start + ROWS) for start in range(0, len(ascent), ROWS)]
-        for _ in in_shards(lambda rows, _: self._move(rows, ascent[rows], reach), shards):
-            pass  # each has moved rows of its own
+        on_shards(lambda rows: self._move(rows, ascent[rows], reach), shards)  # each moves rows of its own
 
     def _move(self, rows: slice, ascent: Floats32, reach: np.float32) -> None:
         vectors, first, second = self.vectors[rows], self.first[rows], self.second[rows]

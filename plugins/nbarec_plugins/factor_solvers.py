@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import Floats32, Floats64
-from nbarec.work import in_shards
+from nbarec.work import on_shards
 from nbarec_plugins.exact_rows import Form, exact_rows
 from nbarec_plugins.row_shards import FitBlock, Layout, ProblemOf, Shard
 from nbarec_plugins.sparse_rows import SparseRows
@@ -18,6 +18,9 @@ from nbarec_plugins.turned import Turned
 
 SMALL = np.float32(1e-30)
 """Keeps the step of a row that is already solved finite."""
+
+ROUNDING = 1e-6
+"""A diagonal this close to the identity is the identity in single precision: the usual case, one ridge for all."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,28 @@ class _Basis:
         own = expected if curvature.counted else np.zeros_like(expected)
         return cls(vectors * scale, vectors / scale, own, expected, unit)
 
-    def diagonals(self, ridge: Floats64) -> tuple[Floats32, Floats32]:
-        """What a row's normal equations have on the diagonal, and the inverse of what they are expected to have.
-
-        float32 [B, d], or [1, d] where all of `ridge` float64 [B] are the same.
-        """
+    def diagonals(self, ridge: Floats64) -> _Diagonals | None:
+        """Those of rows with these ridges float64 [B]; None where all of them are the identity."""
         if (ridge == ridge[0]).all():
             ridge = ridge[:1]
-        own = self.own + ridge[:, None] * self.unit
+        own = (self.own + ridge[:, None] * self.unit).astype(np.float32)
         expected = self.expected + ridge[:, None] * self.unit
-        return own.astype(np.float32), (1.0 / expected).astype(np.float32)
+        inverse = (1.0 / expected).astype(np.float32)
+        near = np.abs(own - 1).max() <= ROUNDING and np.abs(inverse - 1).max() <= ROUNDING
+        return None if near else _Diagonals(own, inverse)
+
+
+@dataclass(frozen=True)
+class _Diagonals:
+    """What the normal equations of rows have on the diagonal beside their own terms, and the inverse of what they are
+    expected to have: float32 [B, d] each, or [1, d] where it is the same for all."""
+
+    own: Floats32
+    inverse: Floats32
+
+    def of(self, rows: slice) -> _Diagonals:
+        """Those of some rows."""
+        return self if len(self.own) == 1 else _Diagonals(self.own[rows], self.inverse[rows])
 
 
 @dataclass(frozen=True)
@@ -100,14 +115,12 @@ class HalfSweep:
         begin = (solution.back @ basis.inverse).astype(np.float32)
         held = None if offset is None else np.append(offset, np.float32(0))
 
-        def improve_shard(shard: Shard, _: object) -> None:
+        def improve_shard(shard: Shard) -> None:
             found = solution.own.take(shard.row, axis=0) @ begin
             _improve(shard, found, basis, design.own, held, steps)
             solution.own[shard.row] = found
 
-        # One step a shard: no two share a row.
-        for _ in in_shards(improve_shard, self.layout.shards):
-            pass
+        on_shards(improve_shard, self.layout.shards)  # no two share a row
         solution.back = basis.into.T
         if len(self.layout.long_row):
             shared = curvature.form if curvature.counted else np.zeros_like(curvature.form)
@@ -119,15 +132,15 @@ def _improve(shard: Shard, found: Floats32, basis: _Basis, design: Floats32, hel
     """Better vectors of a shard's rows than `found` float32 [R, d], in place. Only this reads gathered vectors."""
     width = design.shape[1]
     scratch = np.empty(shard.largest * width, np.float32)
-    own, inverse = basis.diagonals(shard.ridge)
+    diagonals = basis.diagonals(shard.ridge)
     first = 0
     # One step a block: its gathered vectors stay in the cache over all steps of its rows.
     for block in shard.blocks:
         rows = slice(first, first + len(block.column))
         gathered = scratch[: block.column.size * width].reshape(*block.column.shape, width)
         design.take(block.column, axis=0, out=gathered, mode="clip")
-        diagonals = (own, inverse) if len(own) == 1 else (own[rows], inverse[rows])
-        _conjugate_gradients(gathered, block.strength, _targets(block, held), *diagonals, found[rows], steps)
+        here = diagonals and diagonals.of(rows)
+        _conjugate_gradients(gathered, block.strength, _targets(block, held), here, found[rows], steps)
         first = rows.stop
 
 
@@ -137,40 +150,36 @@ def _targets(block: FitBlock, held: Floats32 | None) -> Floats32:
 
 
 def _conjugate_gradients(
-    vectors: Floats32,
-    strength: Floats32,
-    target: Floats32,
-    own: Floats32,
-    inverse: Floats32,
-    found: Floats32,
-    steps: int,
+    vectors: Floats32, strength: Floats32, target: Floats32, diagonals: _Diagonals | None, found: Floats32, steps: int
 ) -> None:
     """Solve (diag(own) + sum_n strength_n z_n z_n') x = sum_n target_n z_n, preconditioned by `inverse`, in place.
 
-    `vectors` z float32 [B, L, d], `strength` and `target` [B, L or 1], `own` and `inverse` [B or 1, d]; `found` x
-    [B, d] is where to start, and where the solution goes. The vectors are read 2 `steps` + 1 times: how far to go along
-    the last direction is known from its products with them alone.
+    `vectors` z float32 [B, L, d], `strength` and `target` [B, L or 1]; own and inverse are those of `diagonals`, ones
+    where it is None; `found` x [B, d] is where to start, and where the solution goes. The vectors are read
+    2 `steps` + 1 times: how far to go along the last direction is known from its products with them alone.
     """
     inner = np.matvec(vectors, found)
     inner *= strength
     residual = np.vecmat(np.subtract(target, inner, out=inner), vectors)
-    residual -= own * found
-    conditioned = residual * inverse
+    residual -= found if diagonals is None else diagonals.own * found
+    conditioned = residual if diagonals is None else residual * diagonals.inverse
     direction = conditioned.copy()
     size = np.vecdot(residual, conditioned)
     for step in range(steps):  # each step needs the one before
         inner = np.matvec(vectors, direction)
         weighted = inner * strength
-        damped = own * direction
+        damped = direction if diagonals is None else diagonals.own * direction
         bend = np.vecdot(weighted, inner) + np.vecdot(damped, direction)
         length = (size / np.maximum(bend, SMALL))[:, None]
         found += length * direction
         if step == steps - 1:
             break
-        damped += np.vecmat(weighted, vectors)
-        damped *= length
-        residual -= damped
-        np.multiply(residual, inverse, out=conditioned)
+        fallen = np.vecmat(weighted, vectors)
+        fallen += damped
+        fallen *= length
+        residual -= fallen
+        if diagonals is not None:
+            np.multiply(residual, diagonals.inverse, out=conditioned)
         before, size = size, np.vecdot(residual, conditioned)
         direction *= (size / np.maximum(before, SMALL))[:, None]
         direction += conditioned

@@ -8,7 +8,7 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Bools, Floats32, Floats64
 from nbarec.progress import track
-from nbarec.work import current, in_shards
+from nbarec.work import current, in_shards, on_shards
 from nbarec_plugins.gram import gram
 from nbarec_plugins.sparse_products import SparseProducts
 from nbarec_plugins.truncated_svd import truncated_svd
@@ -68,12 +68,11 @@ def nonnegative_rows(right: Floats64, normal: Floats64) -> Floats64:
     inverse = np.linalg.inv(normal)
     step = max(1, current().block_bytes(EXCHANGE_BYTES) // (16 * width * (width + 4)))
 
-    def solve(start: int, _: object) -> None:
+    def solve(start: int) -> None:
         block = right[start : start + step]
         solved[start : start + step] = pivoted(block, normal, np.matvec(inverse, block))
 
-    for _ in in_shards(solve, range(0, len(right), step)):
-        pass  # each has filled rows of its own
+    on_shards(solve, range(0, len(right), step))  # each fills rows of its own
     return solved
 
 

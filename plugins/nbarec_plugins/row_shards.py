@@ -26,7 +26,7 @@ OWN_VECTORS = 4
 LONGEST_BYTES = 1 << 25
 """A row whose gathered vectors need more than this is no part of a shard: it is solved exactly, part by part."""
 
-SHARD_TERMS = 1 << 14
+SHARD_TERMS = 1 << 15
 """The fewest terms of a shard, so that handing it to a worker costs little beside its work."""
 
 MOST_SHARDS = 64

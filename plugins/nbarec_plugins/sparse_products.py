@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import AnyArray, Ints32, Ints64, frozen, rank_in_row, row_pointers
-from nbarec.work import current, in_shards
+from nbarec.work import current, on_shards
 from nbarec_plugins.ridge_rows import padded_lengths
 from nbarec_plugins.sparse_rows import SparseRows
 
@@ -82,8 +82,7 @@ class PaddedRows:
         A row's bits depend on its own entries alone, neither on other rows nor on the number of workers.
         """
         summed = np.zeros((self.rows + len(self.further), dense.shape[1]), self.dtype)
-        for _ in in_shards(lambda shard, _: _add_up(shard, dense, summed), self._shards()):
-            pass  # each has filled rows of its own
+        on_shards(lambda shard: _add_up(shard, dense, summed), self._shards())  # each fills rows of its own
         product = summed[: self.rows]
         if len(self.further):
             starts = np.flatnonzero(np.diff(self.further, prepend=-1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import Floats32, Floats64, frozen
-from nbarec.work import in_shards
+from nbarec.work import in_shards, on_shards
 from nbarec_plugins.gram import gram
 from nbarec_plugins.sparse_products import PaddedRows, SparseProducts
 
@@ -187,11 +187,10 @@ class _Basis:
         parts = in_shards(lambda chunk, _: (vectors[:, chunk] @ block[chunk]).astype(np.float64), shards)
         along = sum(parts, np.zeros((len(vectors), block.shape[1])))
 
-        def subtract(chunk: slice, _: object) -> None:
+        def subtract(chunk: slice) -> None:
             block[chunk] -= vectors[:, chunk].T @ along.astype(np.float32)
 
-        for _ in in_shards(subtract, shards):
-            pass
+        on_shards(subtract, shards)
         return along
 
     def _orthonormal(self, block: Floats32, least: float) -> Floats32:
@@ -242,11 +241,10 @@ def _tall(block: Floats32, turned: Floats64) -> Floats32:
     product = np.empty((len(block), turned.shape[1]), np.float32)
     small = turned.astype(np.float32)
 
-    def multiply(chunk: slice, _: object) -> None:
+    def multiply(chunk: slice) -> None:
         np.matmul(block[chunk], small, out=product[chunk])
 
-    for _ in in_shards(multiply, _chunks(len(block))):
-        pass
+    on_shards(multiply, _chunks(len(block)))
     return product
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import Floats32, Floats64
-from nbarec.work import in_shards
+from nbarec.work import on_shards
 from nbarec_plugins.gram import PART_ROWS, gram
 
 
@@ -42,13 +42,11 @@ class Turned:
         """Keep x `into` from now on; float64 [d, d], of which one is the other's inverse."""
         by = (self.back @ into).astype(np.float32)
 
-        def turn_part(start: int, _: object) -> None:
+        def turn_part(start: int) -> None:
             part = slice(start, start + PART_ROWS)
             self.own[part] = self.own[part] @ by
 
-        # One step a part: each worker takes the next.
-        for _ in in_shards(turn_part, range(0, len(self.own), PART_ROWS)):
-            pass
+        on_shards(turn_part, range(0, len(self.own), PART_ROWS))
         self.back = inverse
 
     def plain(self) -> Floats32:

@@ -13,7 +13,7 @@ import pytest
 from nbarec import blas
 from nbarec.blas import one_thread
 from nbarec.executor import Shared
-from nbarec.work import BLOCK_SHARE, MEMORY, Work, current, in_shards, working
+from nbarec.work import BLOCK_SHARE, MEMORY, Work, current, in_shards, on_shards, working
 
 
 def square(shard: int, shared: Shared) -> int:
@@ -65,6 +65,28 @@ def test_what_a_shard_raises_reaches_the_caller() -> None:
     with working(Work(2)), pytest.raises(ValueError, match="shard 0"):
         list(in_shards(fails, range(4)))
     assert current().workers == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_shard_of_a_generator_is_worked_on_once(workers: int) -> None:
+    seen = np.zeros(50, np.int64)
+
+    def count(shard: int) -> None:
+        seen[shard] += 1
+        assert current().workers == 1
+
+    with working(Work(workers)):
+        on_shards(count, (at for at in range(50)))
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shards_that_share_arrays_tell_of_an_error(workers: int) -> None:
+    def fails(shard: int) -> None:
+        raise ValueError(f"shard {shard}")
+
+    with working(Work(workers)), pytest.raises(ValueError, match="shard 0"):
+        on_shards(fails, range(4))
 
 
 def _threads() -> int:

@@ -90,7 +90,10 @@ def test_every_term_of_rows_and_of_columns_is_laid_out_once(
     assert by_row.usual_ridge == (np.median(ridges) if ridges else 1.0)
 
 
-def test_equal_strengths_are_kept_once_a_row_and_shards_have_about_as_many_terms() -> None:
+def test_equal_strengths_are_kept_once_a_row_and_shards_have_about_as_many_terms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_shards, "SHARD_TERMS", 1 << 14)
     dense = matrix(1, 3000, 200, 0.2, [1.0])
     layout = Layout.of_rows(sparse(dense), problem_of, 4)
     blocks = [block for shard in layout.shards for block in shard.blocks]
