@@ -130,7 +130,8 @@ class SortedPairs:
         """From pairs in any order, inside `shape`; `in_order`: where each came from will be asked for."""
         key, order = np.asarray(row).astype(np.int64), None
         key <<= _bits(shape[1])
-        key |= np.asarray(column).astype(np.int64, copy=False)
+        # Into the key itself, whatever the column's type: a page of fresh memory costs as much as sorting it.
+        np.bitwise_or(key, column, out=key, dtype=np.int64, casting="unsafe")
         if in_order:
             order = stable_order(key, _bits(shape[0]) + _bits(shape[1]))
             key = key.take(order)
@@ -172,9 +173,9 @@ class SortedPairs:
     def matrix(self, values: Floats32) -> Csr:
         """The matrix that holds `values` float32 [distinct] at the pairs."""
         bits = _bits(self.shape[1])
-        part = self.key >> bits
-        indptr = row_pointers(np.bincount(part, minlength=self.shape[0]))
-        column = np.bitwise_and(self.key, (1 << bits) - 1, out=part).astype(np.int32)
+        indptr = np.searchsorted(self.key, np.arange(self.shape[0] + 1) << bits)
+        column = self.key.astype(np.int32)  # its last 32 bits
+        column &= np.int32((1 << bits) - 1)
         return Csr(frozen(indptr), frozen(column), frozen(values), self.shape)
 
 
