@@ -21,6 +21,9 @@ from nbarec_plugins.history_terms import strongest_terms
 from nbarec_plugins.sparse_products import PaddedRows
 from nbarec_plugins.sparse_rows import SparseRows
 
+ITEMS_A_FACTOR, FEWEST_FACTORS, MOST_FACTORS = 40, 16, 1024
+"""How many patterns a catalogue asks for: what was best among 1,700 items and 41,000 alike."""
+
 
 @dataclass(frozen=True)
 class PureSvdState:
@@ -55,7 +58,7 @@ class PureSvd(CandidateGenerator[PureSvdState]):
     items, and the score an ideal low-pass filter on it (Shen et al. 2021).
 
     The right number of factors depends on the data as few parameters do: some dozens for a thousand items, hundreds for
-    tens of thousands. There is no training: one truncated decomposition, equal but for its `tolerance` whatever the
+    tens of thousands. Left out, it is one for 40 items, but at least 16 and at most 1024. There is no training: one truncated decomposition, equal but for its `tolerance` whatever the
     seed. A user is projected from the history that was sent. Only items of positive score are proposed: none to a user
     without a history, and none that nobody has.
 
@@ -70,7 +73,7 @@ class PureSvd(CandidateGenerator[PureSvdState]):
     """
 
     name: ClassVar[str] = "pure_svd"
-    factors: int = param(64, ge=1, doc="How many patterns are kept.")
+    factors: int | None = param(None, ge=1, doc="How many patterns are kept; left out: one for 40 items, 16 to 1024.")
     scaling: float = param(
         0.4, ge=0, le=1, doc="A pair counts n^-scaling for a user, and for an item, of n pairs: 0 leaves hits in front."
     )
@@ -85,8 +88,9 @@ class PureSvd(CandidateGenerator[PureSvdState]):
         items = item_degrees(pairs)
         of_user, of_item = degree_power(pairs.counts, -self.scaling), degree_power(items, -self.scaling)
         scaled = with_factors(pairs, of_user, of_item)
-        found = spectrum(scaled, self.factors, rng, self.tolerance, self.name).right
-        vectors = np.zeros((pairs.columns, self.factors), np.float32)
+        factors = self.factors or int(np.clip(pairs.columns // ITEMS_A_FACTOR, FEWEST_FACTORS, MOST_FACTORS))
+        found = spectrum(scaled, factors, rng, self.tolerance, self.name).right
+        vectors = np.zeros((pairs.columns, factors), np.float32)
         vectors[:, : found.shape[1]] = found * degree_power(items, self.scaling).astype(np.float32)[:, None]
         return PureSvdState(ItemIndex.of(vectors), frozen(of_item**2))
 
