@@ -1,0 +1,106 @@
+"""Levels of the context, such as devices and hours: of events, of requests, and where the two are the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbarec.arrays import Bools, Floats64, Ints64
+from nbarec.batch import Request
+from nbarec.errors import ConfigError
+from nbarec.events import Events
+from nbarec.expression_values import MissingColumn
+from nbarec.ids import Ids
+from nbarec.tables import CategoryColumn, Column, NumberColumn
+from nbarec_plugins.event_features import Calendar, hours_apart, numbers_in
+from nbarec_plugins.item_groups import NONE
+
+DAY_HOURS = 24
+
+
+@dataclass(frozen=True)
+class ContextLevels:
+    """The levels of the context called `name`: those of its column, numbers by their whole part. Hours are 0 to 23, by
+    the `calendar` where no column tells, and two of them go together if they lie at most `hours` apart.
+
+    Methods raise ConfigError for a column of dates or of several values a row.
+    """
+
+    name: str
+    calendar: Calendar
+    hours: int
+
+    @property
+    def _who(self) -> str:
+        return f"context_features: `across: {self.name}`"
+
+    def of_events(self, events: Events) -> tuple[Ids, Ints64, Ints64]:
+        """The levels; and pairs of an event, int64 [M], and a level that goes with its own: int64 [M]."""
+        column = self.calendar.of_events(events, self.name)
+        if self.name != "hour":
+            levels, code = coded(column, self._who)
+            known = np.flatnonzero(code != NONE)
+            return levels, known, code[known]
+        hour = _whole_hours(column, len(events))
+        known = np.flatnonzero(~np.isnan(hour))
+        apart = np.arange(-min(self.hours, 12), min(self.hours, 11) + 1)  # 12 before is 12 behind
+        near = (hour[known].astype(np.int64)[:, None] + apart) % DAY_HOURS
+        return Ids.of(range(DAY_HOURS)), np.repeat(known, len(apart)), near.reshape(-1)
+
+    def met(self, levels: Ids, past: Events, request: Request) -> Met:
+        """Where the level of each request is among `levels`, and how it meets those of the events of its row."""
+        column, asked = self.calendar.of_events(past, self.name), self.calendar.of_request(request, self.name)
+        if self.name == "hour":
+            hour = _whole_hours(asked, len(request))
+            apart = hours_apart(_whole_hours(column, len(past)), hour.take(past.row))
+            code = np.where(np.isnan(hour), NONE, np.nan_to_num(hour)).astype(np.int64)
+            return Met(code, ~np.isnan(apart), apart <= self.hours)
+        own, code = coded(column, self._who)
+        theirs, wanted = coded(asked, self._who)
+        known = (code != NONE) & (wanted != NONE).take(past.row)
+        same = known & (code == recoded(theirs, wanted, own).take(past.row))
+        return Met(recoded(theirs, wanted, levels), known, same)
+
+
+@dataclass(frozen=True)
+class Met:
+    """`code` int64 [B]: the level of each request, `NONE` if unknown. `known` bool [events]: of which events of the
+    history the level is known, as is that of their request; `same` bool [events]: where the two go together."""
+
+    code: Ints64
+    known: Bools
+    same: Bools
+
+
+def _whole_hours(column: Column | MissingColumn, size: int) -> Floats64:
+    return np.asarray(np.floor(numbers_in(column, size)) % DAY_HOURS, np.float64)
+
+
+def coded(column: Column | MissingColumn, who: str) -> tuple[Ids, Ints64]:
+    """The levels of a column, numbers by their whole part, and the level of each row: int64 [rows], `NONE` if missing.
+
+    Raises ConfigError, speaking for `who`, for dates and for several values a row.
+    """
+    match column:
+        case CategoryColumn(codes, levels):
+            return levels, codes.astype(np.int64)
+        case NumberColumn(values):
+            known = np.abs(values) < 2.0**53
+            levels, at = Ids.of_whole_numbers(np.floor(values[known]).astype(np.int64))
+            code = np.full(len(values), NONE, np.int64)
+            code[known] = at
+            return levels, code
+        case MissingColumn(size):
+            return Ids.of([]), np.full(size, NONE, np.int64)
+    raise ConfigError(f"{who} has several values a row, or is a date; name a column of one category or number a row")
+
+
+def recoded(own: Ids, code: Ints64, levels: Ids) -> Ints64:
+    """Positions in `own`, `NONE` where missing, as positions in `levels`, `NONE` where that lacks one: int64 [rows]."""
+    if own is levels:
+        return code
+    used = np.unique(code[code != NONE])
+    table = np.full(len(own) + 1, NONE, np.int64)
+    table[used] = levels.index(own.take(used))
+    return np.asarray(table.take(code, mode="wrap"), np.int64)
