@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from string import ascii_uppercase
+from typing import Any
 
 import numpy as np
 
-from nbarec.arrays import Floats64
+from nbarec.arrays import Floats64, Ints64
 from nbarec.comparisons import Compared, Comparison
 from nbarec.components import Metric
 from nbarec.errors import ConfigError, DataError
@@ -53,13 +55,15 @@ def compare(
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two lists whose users and metrics meet; `rows` are where the common users, by id, stand in each."""
+    """Two lists whose users and metrics meet; `rows` are where the common users, by id, stand in each, or the common
+    requests by user and number; `user` int64 [rows] is then whose each is, ascending from 0."""
 
     first: MeasuredList
     second: MeasuredList
     names: tuple[str, str]
     rows: tuple[np.ndarray, np.ndarray]
     labels: tuple[str, ...]
+    user: Ints64 | None = None
 
     @classmethod
     def of(cls, first: MeasuredList, second: MeasuredList, names: tuple[str, str]) -> _Pair:
@@ -69,22 +73,28 @@ class _Pair:
         if _same_truth(first, second) is not True and None not in splits and splits[0] != splits[1]:
             told = f"the first by {splits[0]}, the second by {splits[1]}"
             raise DataError(f"{paths} were held out by different splits, {told}; evaluate both with the same one")
-        users = Ids.sorted_of(set(first.users) & set(second.users))
-        if not len(users):
+        if (first.requests is None) != (second.requests is None):
+            told = "one has a list a user, the other one a held-out event"
+            raise DataError(f"{paths}: {told}; evaluate both with the same evaluate.each")
+        both = _in_both(first, second)
+        if not both:
             such = f"the first has such as {first.users[0]!r}, the second {second.users[0]!r}"
             raise DataError(f"{paths} have no user in common ({such}); evaluate both on the same data and split")
         labels = tuple(label for label in first.figures if label in second.figures)
         if not labels:
             told = f"the first has {', '.join(first.figures)}, the second {', '.join(second.figures)}"
             raise DataError(f"{paths} have no metric in common ({told}); evaluate both with the same evaluate.metrics")
-        rows = Ids.of(first.users).index(users.all()), Ids.of(second.users).index(users.all())
-        return cls(first, second, names, rows, labels)
+        rows = _places(both, first), _places(both, second)
+        user = None
+        if first.requests is not None:
+            user = np.cumsum([False, *(one != other for (one, _), (other, _) in pairwise(both))])
+        return cls(first, second, names, rows, labels, user)
 
     def compared(self, known: Mapping[str, type[Metric]], rng: np.random.Generator, resamples: int) -> Comparison:
         """The comparison, not yet corrected for several tests. Raises DataError where nothing can be told."""
         tested = [label for label in self.labels if self._is_mean(label, known)]
         values = tuple(self._values(one, rows, tested) for one, rows in zip(self._lists, self.rows, strict=True))
-        tests = dict(zip(tested, paired_tests(values[1] - values[0], rng, resamples), strict=True))
+        tests = dict(zip(tested, paired_tests(values[1] - values[0], rng, resamples, of=self.user), strict=True))
         if len(tested) == len(self.labels) and not any(test.users for test in tests.values()):
             told = f"{self.first.path} and {self.second.path} have no user for whom both define a metric"
             raise DataError(f"{told} ({', '.join(tested)}); evaluate both with other metrics or more users")
@@ -94,7 +104,9 @@ class _Pair:
             for label in self.labels
         ]
         alone = len(self.first.users) - len(self.rows[0]), len(self.second.users) - len(self.rows[1])
-        return Comparison(self.names, len(self.rows[0]), alone, tuple(metrics), tuple(self._notes(metrics, alone)))
+        what = "users" if self.user is None else "requests"
+        notes = tuple(self._notes(metrics, alone))
+        return Comparison(self.names, len(self.rows[0]), alone, tuple(metrics), notes, what)
 
     @property
     def _lists(self) -> tuple[MeasuredList, MeasuredList]:
@@ -144,7 +156,22 @@ class _Pair:
     def _undefined(self, metric: Compared) -> str:
         places = (*(f"in {name} alone" for name in self.names), "in both")
         told = [f"{count:,} {place}" for count, place in zip(metric.undefined, places, strict=True) if count]
-        return f"{metric.label}: users left out as undefined: {', '.join(told)}."
+        return (
+            f"{metric.label}: {'users' if self.user is None else 'requests'} left out as undefined: {', '.join(told)}."
+        )
+
+
+def _in_both(first: MeasuredList, second: MeasuredList) -> list[Any]:
+    """The rows that both lists have, sorted: users as ids are, a user's requests by their numbers."""
+    if first.requests is None:
+        return list(Ids.sorted_of(set(first.users) & set(second.users)).all())
+    return sorted(set(first.rows) & set(second.rows), key=lambda row: (row[0], len(row[1]), row[1]))
+
+
+def _places(rows: Sequence[Any], one: MeasuredList) -> Ints64:
+    """Where these rows stand in a list."""
+    place = {row: at for at, row in enumerate(one.rows)}
+    return np.array([place[row] for row in rows], np.int64)
 
 
 def _of_means(label: str, first: Floats64, second: Floats64, test: PairedTest) -> Compared:

@@ -65,13 +65,14 @@ class Compared:
 @dataclass(frozen=True)
 class Comparison:
     """Two runs, by their `names`: how many `users` are in both and how many `alone` in either, the metrics that both
-    have, and `notes` on what to mind."""
+    have, and `notes` on what to mind; `what` is compared: users, or requests, and those are then counted."""
 
     names: tuple[str, str]
     users: int
     alone: tuple[int, int]
     metrics: tuple[Compared, ...]
     notes: tuple[str, ...]
+    what: str = "users"
 
     def rows(self) -> list[list[str]]:
         """A header and a line a metric."""
@@ -83,14 +84,14 @@ class Comparison:
         """Who is compared on how many users."""
         first, second = self.names
         alone = [f"{count:,} only in {name}" for name, count in zip(self.names, self.alone, strict=True) if count]
-        return "; ".join([f"{second} against {first}: {self.users:,} users in both", *alone])
+        return "; ".join([f"{second} against {first}: {self.users:,} {self.what} in both", *alone])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         first, second = self.names
         users = {"in_both": self.users, "only_in_first": self.alone[0], "only_in_second": self.alone[1]}
         metrics = {metric.label: metric.to_json() for metric in self.metrics}
-        return {"first": first, "second": second, "users": users, "metrics": metrics, "notes": list(self.notes)}
+        return {"first": first, "second": second, self.what: users, "metrics": metrics, "notes": list(self.notes)}
 
 
 def _text(value: float, form: str = ".4f") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -32,6 +32,7 @@ __all__ = [
     "Example",
     "ExposureMetric",
     "FeatureProvider",
+    "Findings",
     "HeldOut",
     "ItemVectors",
     "LearningRanker",
@@ -79,6 +80,11 @@ class Stage(Component, Generic[S]):
         has no `ItemVectors`, is refused before any data are read."""
         return ()
 
+    def learns_as(self, other: Component) -> bool:
+        """Whether another component learns the same state from the same data, so that this one can serve with it: one
+        with the same parameters, unless some of them are read in serving alone."""
+        return self == other
+
     @abstractmethod
     def fit(self, data: Dataset, rng: np.random.Generator) -> S:
         """Learn from `data`. The annotated return type tells the store how to load the state again."""
@@ -104,6 +110,10 @@ class CandidateGenerator(Stage[S]):
 @dataclass(frozen=True)
 class FeatureProvider(Stage[S]):
     """Adds named columns to the pool for rankers and rules to use."""
+
+    def columns(self) -> Mapping[str, str]:
+        """The columns that it adds, in their order: name -> one line on what it is, for `nbarec inspect --columns`."""
+        return {}
 
     @abstractmethod
     def columns_for(self, state: S, request: Request, pool: Pool) -> Mapping[str, AnyArray]:
@@ -134,21 +144,45 @@ class HeldOut:
         doc="The split of that name, as in evaluate.split; auto is global_time where the data have times, else random.",
     )
     fraction: float = param(0.1, gt=0, lt=1, doc="Share of the events that is held out, or of each user's.")
-    users: int = param(5000, ge=1, doc="Users to learn from at most, drawn from those with held-out events that count.")
+    by: Literal["user", "event"] = param(
+        "user",
+        doc="user: one request a user, with what was known before the cut, and all his held-out events at once; event: "
+        "one request a held-out event that counts, at its moment, with the history known then, and as context its kind "
+        "and columns (also those that tell what came of it: no stage may read these).",
+    )
+    users: int = param(
+        5000,
+        ge=1,
+        doc="Requests to learn from at most, drawn from all there are: users, or with by: event held-out events.",
+    )
     relevant: Expression | None = param(None, doc="Which held-out events count; those of weight above 0 if left out.")
+    shown: Expression | None = param(
+        None,
+        doc="With by: event, which held-out events are items that were shown: each is learnt from by itself, with "
+        "label 1 where it is relevant. Left out: what was shown is not known, all that was proposed is learnt from.",
+    )
 
     def __post_init__(self) -> None:
         check_params(self)
+        if self.shown is not None and self.by != "event":
+            raise ValueError("shown is about single events; write by: event beside it, or leave it out")
 
 
 @dataclass(frozen=True)
 class Example:
-    """Some users' `pool` as it was when their held-out events were not known, for the `request` of that moment, and of
-    each entry the `label` float32 [N]: 1 where the user has a held-out event with the item that counts, else 0."""
+    """Some requests and their `pool` as it was when the held-out events were not known, and of each entry the `label`
+    float32 [N]: 1 where the user has a held-out event with the item that counts, else 0.
+
+    With `by: event` a request stands for one held-out event: `request.now` is its moment, `request.context` has its
+    columns, and only its own item can have label 1. With `shown` the pool is that item alone, whoever proposed it.
+    `labels` float32 [N] each are those that `LearningRanker.labels` asks for: 1 where a held-out event of the user with
+    the item (by: event, of the request itself) fulfils the expression.
+    """
 
     request: Request
     pool: Pool
     label: Floats32
+    labels: Mapping[str, Floats32] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,10 +194,14 @@ class LearningRanker(Ranker[S]):
 
     held_out: HeldOut = param(HeldOut(), doc="Which events of the training part it learns from.")
 
+    def labels(self) -> Mapping[str, Expression]:
+        """Further labels of the examples, by name: expressions over the held-out events, beside `held_out.relevant`."""
+        return {}
+
     @abstractmethod
     def learn(self, examples: Iterable[Example], data: Dataset, rng: np.random.Generator) -> S:
-        """Learn from examples, each of which has several users; they come once, one after the other, and there may be
-        none. How many users one has depends on the memory there is: what is learnt must not."""
+        """Learn from examples, each of which has several requests; they come once, one after the other, and there may
+        be none. How many requests one has depends on the memory there is: what is learnt must not."""
 
 
 @dataclass(frozen=True)
@@ -241,3 +279,11 @@ class UserVectors(ItemVectors[Read], Protocol[Read]):
 
     def user_vectors(self, state: Read, request: Request) -> Floats32:
         """Finite float32 [B, d], from the request's history; zeros for a row without one."""
+
+
+@runtime_checkable
+class Findings(Protocol[Read]):
+    """A stage that can tell what it learnt: `nbarec inspect MODEL --findings` shows it, and evaluation.json has it."""
+
+    def findings(self, state: Read) -> Mapping[str, object]:
+        """By name, plain values: numbers, texts, None, lists and mappings of these."""

@@ -22,6 +22,7 @@ from nbarec.moments import moment
 from nbarec.overrides import apply_overrides
 from nbarec.params import StageRef, build, param
 from nbarec.scalars import shown
+from nbarec.tune_config import TuneConfig
 from nbarec.work import Work
 
 STAGE_ID = re.compile(r"[a-z][a-z0-9_]*")
@@ -164,6 +165,7 @@ class Config:
     filters: tuple[FilterConfig, ...] = param((), doc="Post-filters, in order.")
     slate: SlateConfig = param(SlateConfig(), doc="What each user gets.")
     evaluate: EvaluateConfig | None = param(None, doc="What to measure; nothing if left out.")
+    tune: TuneConfig | None = param(None, doc="Which values `nbarec tune` tries; nothing if left out.")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nbarec.ids import TextOrNumber, encode_texts
 from nbarec.joining import join_events
 from nbarec.sparse import Csr
 from nbarec.tables import Table
+from nbarec.timelines import Moments
 
 ContextValue = str | float | int | bool
 Context = ContextValue | Sequence[ContextValue] | AnyArray
@@ -94,15 +95,33 @@ class Door:
         position = np.full(len(users), -1) if asked.anonymous else self.data.users.index(users)
         known = self.data.events.take_rows(position)
         past = join_events(known, self._told(asked, len(users))) if len(asked.history) else known
+        now = np.full(len(users), asked.now, np.int64)
+        return self._request(position, users, past, asked.context, now, asked)
+
+    def request_at(self, moments: Moments, asked: Asked) -> Request:
+        """A request at each of these moments, by users of this dataset, with the history and context of then; of what
+        is `asked` the places and the items left out count."""
+        users = self.data.users.take(moments.user)
+        return self._request(moments.user, users, moments.histories(), moments.values(), moments.now, asked)
+
+    def _request(
+        self,
+        position: Ints64,
+        users: Sequence[TextOrNumber],
+        history: Events,
+        context: Mapping[str, AnyArray],
+        now: Ints64,
+        asked: Asked,
+    ) -> Request:
         return Request(
             user=frozen(position.astype(np.int32)),
             key=frozen(hash_texts(*encode_texts([str(user) for user in users]))),
-            history=past,
+            history=history,
             excluded=_same_in_each_row(asked.left_out, len(users), len(self.data.items)),
-            context=asked.context,
+            context=context,
             catalog=self.catalog,
             audience=self.audience.take(position),
-            now=frozen(np.full(len(users), asked.now, np.int64)),
+            now=frozen(now),
             k=asked.k,
         )
 

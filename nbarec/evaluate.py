@@ -22,6 +22,7 @@ from nbarec.scalars import shown
 from nbarec.segmentation import segments_of
 from nbarec.sparse import Csr
 from nbarec.statistics import Resamples
+from nbarec.timelines import Moments
 
 USERS_IN_BATCH = 16_384
 
@@ -57,6 +58,7 @@ def evaluate(
     holdout: Sequence[str] = (),
     batch: int = USERS_IN_BATCH,
     resamples: int = 1000,
+    moments: Moments | None = None,
 ) -> Evaluation:
     """Measure the whole pipeline and each of its stages by all `metrics`, all over the same resamples of users.
 
@@ -65,6 +67,9 @@ def evaluate(
     as they have where they are used, and once more for each k beyond it that a metric has; `variants` are further
     slates, such as those of other settings; `segments` have figures of their own, of the metrics that are means.
     Metrics see `batch` users at a time.
+
+    With `moments` a row is a request instead: `users` int [U] are positions among these, `truth` has a row for each of
+    them, and lists are served for such positions. They stand user by user; a user's are resampled together.
     Raises ConfigError where no user has a relevant item, ContractError where slates or metric values have the wrong
     shape, ValueError without a metric.
     """
@@ -73,10 +78,16 @@ def evaluate(
     start = time.perf_counter()
     tested = users[truth.counts[users] > 0]
     if not len(tested):
-        raise ConfigError(f"none of {len(users):,} users has a relevant held-out item; hold out more or other events")
+        lacking = f"none of {len(users):,} users has a relevant held-out item"
+        lacking = lacking if moments is None else "no held-out event counts"
+        raise ConfigError(f"{lacking}; hold out more or other events")
     relevant = truth.take_rows(tested)
-    parts = {one.by: segments_of(one, data, tested) for one in segments}
-    drawn = Resamples.draw(len(tested), rng, resamples)
+    asked = Moments.of_users(data, tested) if moments is None else moments.take(tested)
+    parts = {one.by: segments_of(one, data, asked.user, asked.known) for one in segments}
+    if moments is None:
+        drawn = Resamples.draw(len(tested), rng, resamples)
+    else:
+        drawn = Resamples.of_rows(asked.user, rng, resamples)
     run = EvaluationRun.of(tested, Measuring(tuple(metrics), relevant, data, drawn, batch), parts)
     with track("evaluating", 1 + len(variants)) as advance:
         whole, losses = run.whole(serve, places)
@@ -93,9 +104,10 @@ def evaluate(
         variants=dict(zip(varied, reports[len(whole) :], strict=True)),
         losses=losses,
         segments=tuple(run.tables(whole)),
-        users=tuple(data.users.texts(tested)),
-        skipped=len(users) - len(tested),
+        users=tuple(data.users.texts(asked.user)),
+        skipped=(len(users) if moments is None else len(data.users)) - drawn.users,
+        requests=None if moments is None else tuple(asked.number.tolist()),
         holdout=tuple(holdout),
-        relevant=fingerprint(truth, data),
+        relevant=fingerprint(truth, data, moments),
         seconds=time.perf_counter() - start,
     )

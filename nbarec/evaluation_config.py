@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from nbarec.expressions import Expression
 from nbarec.marked import MapNode
@@ -60,7 +61,13 @@ class EvaluateConfig:
     split: MapNode = param(doc="{use: last_fraction, fraction: 0.2}, or another split.")
     metrics: tuple[str, ...] = param(doc="Names with places, such as ndcg@10.")
     relevant: Expression | None = param(None, doc="Which held-out events count; those of weight above 0 if left out.")
-    repeats: bool = param(False, doc="Whether items count that the user already has in the training part.")
+    each: Literal["user", "event"] = param(
+        "user",
+        doc="user: one list a user, with what was known before the cut, against all that he did; event: one list a "
+        "held-out event that counts, against its item alone, at its moment, with the history known then, and as "
+        "context its kind and columns (also those that tell what came of it: no stage may read these).",
+    )
+    repeats: bool = param(False, doc="Whether items count that the user already has in the history.")
     variants: Mapping[str, MapNode] = param(
         {}, doc="Name: other values at dotted paths (as --set writes them), measured beside the config as it stands."
     )

@@ -24,6 +24,9 @@ from nbarec.reports import WHOLE_PIPELINE
 from nbarec.scalars import shown
 
 FIGURES = "evaluation.json"
+_KEYS = {"users": ("user_id",), "requests": ("user_id", "request")}
+"""The columns of the users' values that tell a row from any other."""
+
 ROUNDING = 1e-9
 """Relative: sums in another order differ by this much at most."""
 
@@ -32,7 +35,8 @@ ROUNDING = 1e-9
 class MeasuredList:
     """One list of an evaluation: its `figures` by `name@k`, the `values` of each of the `users`, float64 [users], NaN
     undefined; `holdout`, in words what was held out, and `relevant`, a fingerprint of it ("" where the file has none).
-    `path` is the file of the figures."""
+    `path` is the file of the figures. Where a row is a request, `users` are those of the rows and `requests` says which
+    of the user's each is."""
 
     path: Path
     name: str
@@ -41,6 +45,12 @@ class MeasuredList:
     users: tuple[str, ...]
     figures: Mapping[str, float]
     values: Mapping[str, Floats64]
+    requests: tuple[str, ...] | None = None
+
+    @property
+    def rows(self) -> Sequence[str | tuple[str, str]]:
+        """What tells a row from any other: the user, or the user and the number of his request."""
+        return self.users if self.requests is None else list(zip(self.users, self.requests, strict=True))
 
     def is_mean(self, label: str) -> bool:
         """Whether a figure is the mean of the users' defined values."""
@@ -62,21 +72,23 @@ def read_list(path: Path, stage: str | None = None) -> MeasuredList:
     evaluation has no such list, DataError where a file is missing, damaged, or none of an evaluation.
     """
     path = path / FIGURES if path.is_dir() else path
-    found = _Mapping(path, "", _json(path))
+    found = _Mapping(path, "", figures_of(path))
     own = _own_list(found, stage)
     measured = (own or found).inside("metrics")
     figures = {label: measured.inside(label) for label in measured.entries}
     columns = {label: f"{stage}:{label}" if own else label for label in figures}
-    users, values = _values(path.with_name(f"{path.stem}_users.csv"), columns)
-    evaluated = found.inside("users").count("evaluated")
+    what = "requests" if "requests" in found.entries else "users"
+    rows, values = _values(path.with_name(f"{path.stem}_users.csv"), columns, _KEYS[what])
+    users, requests = rows[0], rows[1] if what == "requests" else None
+    evaluated = found.inside(what).count("evaluated")
     if evaluated != len(users):
-        raise _not_of_one_run(path, f"it speaks of {evaluated:,} users, the file of users' values of {len(users):,}")
+        raise _not_of_one_run(path, f"it speaks of {evaluated:,} {what}, the file of users' values of {len(users):,}")
     for label, figure in figures.items():
         _check_counts(path, label, figure, values[label])
     read = {label: figure.number("mean") for label, figure in figures.items()}
     name = stage if own and stage else WHOLE_PIPELINE
     relevant = found.text("relevant") if "relevant" in found.entries else ""
-    return MeasuredList(path, name, found.texts("holdout"), relevant, users, read, values)
+    return MeasuredList(path, name, found.texts("holdout"), relevant, users, read, values, requests)
 
 
 def _check_counts(path: Path, label: str, figure: _Mapping, values: Floats64) -> None:
@@ -148,7 +160,8 @@ class _Mapping:
         return DataError(f"{where} must be {wanted}, not {shown(value)}; is it the JSON of an evaluation?")
 
 
-def _json(path: Path) -> object:
+def figures_of(path: Path) -> object:
+    """What the file of an evaluation's figures holds, unchecked. Raises DataError where it is missing or no JSON."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -183,11 +196,15 @@ def _own_list(found: _Mapping, stage: str | None) -> _Mapping | None:
     raise ConfigError(f"{found.path} has no list of a stage {shown(stage)}; {advice}")
 
 
-def _values(path: Path, columns: Mapping[str, str]) -> tuple[tuple[str, ...], Mapping[str, Floats64]]:
-    """The users, and by label the values in its column, float64 [users]."""
+def _values(
+    path: Path, columns: Mapping[str, str], keys: Sequence[str]
+) -> tuple[Sequence[tuple[str, ...]], Mapping[str, Floats64]]:
+    """The columns that tell rows apart, of which the users come first, and by label the values in its column, float64
+    [rows]."""
+    names = [*keys, *columns.values()]
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines, users, *cells = zip(*_rows(path, csv.reader(file, strict=True), list(columns.values())), strict=True)
+            lines, *cells = zip(*_rows(path, csv.reader(file, strict=True), names), strict=True)
     except FileNotFoundError:
         raise DataError(
             f"{path} is missing: the test needs each user's values, which are written beside the figures; put it there "
@@ -195,16 +212,17 @@ def _values(path: Path, columns: Mapping[str, str]) -> tuple[tuple[str, ...], Ma
         ) from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text; evaluate again") from None
-    _refuse_twins(path, lines, users)
+    told, cells = cells[: len(keys)], cells[len(keys) :]
+    _refuse_twins(path, lines, list(zip(*told, strict=True)))
     labelled = zip(columns.items(), cells, strict=True)
-    return users, {label: _numbers(path, column, lines, texts) for (label, column), texts in labelled}
+    return told, {label: _numbers(path, column, lines, texts) for (label, column), texts in labelled}
 
 
 def _rows(path: Path, reader: Any, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The line, the user and the wanted cells of each row. A loop over rows of text, as they come."""
+    """The line and the wanted cells of each row. A loop over rows of text, as they come."""
     try:
         header: list[str] = next(reader, [])
-        at = [_column(path, header, column) for column in ("user_id", *columns)]
+        at = [_column(path, header, column) for column in columns]
         wanted = itemgetter(*at, at[0])  # one more than is used, so that it is always several
         empty = True
         for row in reader:
@@ -226,11 +244,12 @@ def _column(path: Path, header: Sequence[str], name: str) -> int:
     return header.index(name)
 
 
-def _refuse_twins(path: Path, lines: Sequence[int], users: Sequence[str]) -> None:
-    line_of = dict(zip(users, lines, strict=True))  # the last line of each
-    if len(line_of) < len(users):
-        user, line = next((user, line) for user, line in zip(users, lines, strict=True) if line_of[user] != line)
-        raise DataError(f"{path}:{line_of[user]}: the user {shown(user)} stands in line {line} already; evaluate again")
+def _refuse_twins(path: Path, lines: Sequence[int], rows: Sequence[tuple[str, ...]]) -> None:
+    line_of = dict(zip(rows, lines, strict=True))  # the last line of each
+    if len(line_of) < len(rows):
+        row, line = next((row, line) for row, line in zip(rows, lines, strict=True) if line_of[row] != line)
+        who = " and the request ".join(map(shown, row))
+        raise DataError(f"{path}:{line_of[row]}: the user {who} stands in line {line} already; evaluate again")
 
 
 def _numbers(path: Path, column: str, lines: Sequence[int], texts: Sequence[str]) -> Floats64:

@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats64, Ints64, frozen
+from nbarec.arrays import Bools, Floats64, Ints64, frozen, rank_in_row, row_pointers
 from nbarec.data import Dataset
 from nbarec.figures import Figure, Report
 from nbarec.reports import Evaluation
@@ -24,19 +24,25 @@ def pooled(folds: Sequence[Evaluation], means: Collection[str], data: Dataset, r
     """One evaluation of all folds of the same users and pipeline; `means` are the labels of the metrics that are means.
 
     A user's value is the mean over the folds in which it is defined, and a mean's interval is the bootstrap's over
-    users, so that the folds of one user count as one. A figure that is no mean is the mean of the folds' figures, and
+    users, so that the folds of one user count as one. Where rows are requests, each is of one fold alone, and they are
+    numbered anew: a user's in the order of folds. A figure that is no mean is the mean of the folds' figures, and
     the bounds of its interval are the means of theirs (wide rather than narrow: as if the folds erred together).
     """
-    at = [data.users.index(fold.users) for fold in folds]
+    first, at = folds[0], [data.users.index(fold.users) for fold in folds]
     users = np.unique(np.concatenate(at))
     places = [np.searchsorted(users, one) for one in at]
-    pool = _Pool(places, len(users), frozenset(means), Resamples.draw(len(users), rng))
-    first = folds[0]
+    rows, requests, resamples = users, None, Resamples.draw(len(users), rng)
+    if first.requests is not None:
+        order = np.argsort(np.concatenate(at), kind="stable")  # user by user, and of one user fold by fold
+        rows, resamples = np.concatenate(at)[order], replace(resamples, of=np.concatenate(places)[order])
+        places = _parted(order, [len(one) for one in at])
+        requests = tuple(rank_in_row(row_pointers(resamples.counts)).tolist())
+    pool = _Pool(places, len(rows), frozenset(means), resamples)
     stages, variants = list(first.stages), list(first.variants)
     lists = [list(enumerate(fold.slate for fold in folds))]
     lists += [list(enumerate(fold.stages[stage] for fold in folds)) for stage in stages]
     lists += [list(enumerate(fold.variants[name] for fold in folds)) for name in variants]
-    slate, *others = pool.reports(lists, [np.ones(len(users), bool)] * len(lists))
+    slate, *others = pool.reports(lists, [np.ones(len(rows), bool)] * len(lists))
     warnings = [line for line in first.holdout if line.startswith("WARNING")]
     losses = [fold.losses for fold in folds if fold.losses is not None]
     return replace(
@@ -44,8 +50,9 @@ def pooled(folds: Sequence[Evaluation], means: Collection[str], data: Dataset, r
         slate=slate,
         stages=dict(zip(stages, others, strict=False)),
         variants=dict(zip(variants, others[len(stages) :], strict=True)),
-        users=tuple(data.users.texts(users)),
-        skipped=first.skipped + len(first.users) - len(users),
+        users=tuple(data.users.texts(rows)),
+        requests=requests,
+        skipped=first.skipped + first.people - len(users),
         holdout=(*(fold.holdout[0] for fold in folds), *warnings),
         seconds=sum(fold.seconds for fold in folds),
         losses=reduce(StageLosses.plus, losses) if losses else None,
@@ -54,10 +61,17 @@ def pooled(folds: Sequence[Evaluation], means: Collection[str], data: Dataset, r
     )
 
 
+def _parted(order: Ints64, sizes: Sequence[int]) -> list[Ints64]:
+    """Where the rows of each part stand once all rows are put in this order."""
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.split(place, np.cumsum(sizes)[:-1])
+
+
 @dataclass(frozen=True)
 class _Pool:
-    """Where each fold's users stand among all, `at` int64 a fold, how many these are, which metrics are means, and over
-    what these are resampled."""
+    """Where each fold's rows (users, or requests) stand among all, `at` int64 a fold, how many these are (`users`),
+    which metrics are means, and over what these are resampled."""
 
     at: Sequence[Ints64]
     users: int

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbarec.arrays import Bools, Ints64, frozen
+from nbarec.arrays import Bools, Floats32, Ints32, Ints64, frozen
+from nbarec.batch import Pool
 from nbarec.components import Example, HeldOut
 from nbarec.contracts import guarded
 from nbarec.data import Dataset
+from nbarec.expressions import Expression
 from nbarec.model import Model
 from nbarec.progress import track
 from nbarec.scopes import EventScope
@@ -20,6 +22,7 @@ from nbarec.serving import Journey
 from nbarec.sparse import Csr
 from nbarec.splits import GlobalTime, Holdout, LastFraction, Random, hold_out
 from nbarec.stages import AnyStage, Fitted, Stages
+from nbarec.timelines import Moments, Timeline
 from nbarec.work import in_shards
 
 if TYPE_CHECKING:
@@ -84,54 +87,113 @@ class Cut:
         """What rankers that learn for a later one learn from."""
         return Past(self.pipeline, self.holdout.train)
 
+    @cached_property
+    def timeline(self) -> Timeline:
+        """What was known before and the held-out events, weighted by the clock of the earlier part."""
+        feedback, later = self.pipeline.section.feedback, self.holdout.train.with_events(self.holdout.test)
+        weighted = later if feedback is None else feedback.apply(later)
+        return Timeline.of(self.known.events, weighted.events, self.known.as_of)
+
     def examples(self, stage: AnyStage, held_out: HeldOut) -> Iterator[Example]:
-        """Batches of users who did something of the held-out part that counts."""
+        """Batches of requests: of users who did something of the held-out part that counts, or of such events."""
         before = stages_before(self.pipeline.stages, stage)
         for one in before.all():
             if one.id not in self.fitted:
                 self.fitted[one.id] = self.pipeline.fitted_stage(one, self.known, self.past, told=False)
-        liked = self._liked(held_out)
-        users = self._drawn(np.flatnonzero(liked.counts), held_out.users)
-        return self._batches(stage, before, users, liked)
+        with guarded(stage.who, stage.mark):
+            asked = self._asked(held_out, stage)
+        return self._batches(stage, before, asked)
 
-    def _batches(self, stage: AnyStage, before: Stages, users: Ints64, liked: Csr) -> Iterator[Example]:
+    def _batches(self, stage: AnyStage, before: Stages, lesson: _Asked) -> Iterator[Example]:
         model = Model(self.pipeline, self.known, self.fitted)
-        vectors, door, size = model.vectors, model.door, model.batch_size()
-        asked = door.asked(len(users), self.pipeline.config.slate.k)
+        vectors, door, size, moments = model.vectors, model.door, model.batch_size(), lesson.moments
+        asked = door.asked(0, self.pipeline.config.slate.k)
 
-        def example(first: int, _shared: object) -> Example:
-            rows = users[first : first + size]
-            request = door.request(self.known.users.take(rows), asked)
+        def example(span: slice, _shared: object) -> Example:
+            request = door.request_at(moments.take(np.arange(span.start, span.stop)), asked)
             journey = Journey(before, self.fitted, vectors, request, lambda _stage, _error: None)
-            pool = journey.ranked(journey.pool())
-            label = liked.take_rows(rows).contains(pool.row, pool.item)
-            return Example(request, pool, frozen(label.astype(np.float32)))
+            pool = journey.ranked(journey.pool(None if lesson.shown is None else lesson.shown[span]))
+            label, labels = lesson.told(span, pool)
+            return Example(request, pool, label, labels)
 
-        with track(f"examples for {stage.id}", len(users)) as advance:
-            for one in in_shards(example, range(0, len(users), size)):
+        with track(f"examples for {stage.id}", len(moments)) as advance:
+            for one in in_shards(example, moments.spans(size, model.history_bytes())):
                 yield one
                 advance(len(one.request))
 
-    def _liked(self, held_out: HeldOut) -> Csr:
-        """The pairs of the held-out events that count: (users x items)."""
-        test = self.holdout.test
-        counts = self._counts(held_out)
-        return Csr.from_pairs(test.row[counts], test.item[counts], None, (test.rows, test.n_items))
+    def _asked(self, held_out: HeldOut, stage: AnyStage) -> _Asked:
+        """The requests that a ranker learns from, and their labels."""
+        component: Any = stage.component
+        weighted = self._weighted()
+        liked = _holds(held_out.relevant, weighted)
+        marked = {name: _holds(expression, weighted) for name, expression in component.labels().items()}
+        if held_out.by == "user":
+            return self._users(liked, marked, held_out.users)
+        shown = None if held_out.shown is None else _holds(held_out.shown, weighted)
+        return self._events(liked, marked, held_out.users, shown)
 
-    def _counts(self, held_out: HeldOut) -> Bools:
-        """Which held-out events count, by the weights that feedback gives them (decay changes no sign): bool."""
+    def _users(self, liked: Bools, marked: Mapping[str, Bools], most: int) -> _Asked:
+        """A request for each of some users with held-out events that count, bool [held-out events]."""
+        test = self.holdout.test
+        users = self._drawn(np.flatnonzero(np.bincount(test.row[liked], minlength=test.rows)), most)
+
+        def pairs(counts: Bools) -> Csr:
+            return Csr.from_pairs(test.row[counts], test.item[counts], None, (test.rows, test.n_items)).take_rows(users)
+
+        labels = {name: pairs(counts) for name, counts in marked.items()}
+        return _Asked(Moments.of_users(self.known, users), pairs(liked), labels)
+
+    def _events(self, liked: Bools, marked: Mapping[str, Bools], most: int, shown: Bools | None) -> _Asked:
+        """A request for each of some held-out events: of those that count, or of those that were shown."""
+        test = self.holdout.test
+        events = self._drawn(np.flatnonzero(liked if shown is None else shown), most)
+
+        def pairs(counts: Bools) -> Csr:
+            row = np.flatnonzero(counts[events])
+            return Csr.from_pairs(row, test.item[events[row]], None, (len(events), test.n_items))
+
+        labels = {name: pairs(counts) for name, counts in marked.items()}
+        item = None if shown is None else frozen(test.item[events])
+        return _Asked(self.timeline.moments(events), pairs(liked), labels, item)
+
+    def _weighted(self) -> Dataset:
+        """The held-out events by the weights that feedback gives them (decay changes no sign)."""
         feedback, later = self.pipeline.section.feedback, self.holdout.train.with_events(self.holdout.test)
         later = replace(later, as_of=self.as_of)
-        weighted = later if feedback is None else replace(feedback, decay=None).apply(later)
-        if held_out.relevant is None:
-            return np.asarray(weighted.events.weight > 0)
-        scope = EventScope(weighted.events, weighted.full_catalog(), weighted.full_audience(), weighted.as_of)
-        return held_out.relevant.truth(scope).holds
+        return later if feedback is None else replace(feedback, decay=None).apply(later)
 
-    def _drawn(self, users: Ints64, most: int) -> Ints64:
-        """At most so many of these users, ascending."""
+    def _drawn(self, those: Ints64, most: int) -> Ints64:
+        """At most so many of those, ascending."""
         rng = np.random.default_rng([self.pipeline.config.seed, USER_STREAM])
-        return users if len(users) <= most else np.sort(rng.choice(users, most, replace=False))
+        return those if len(those) <= most else np.sort(rng.choice(those, most, replace=False))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The requests of examples, which pairs of a request and an item count (`liked`) and have further labels, both
+    (requests x items), and the item that each request showed, int32 [requests], where that is known."""
+
+    moments: Moments
+    liked: Csr
+    labels: Mapping[str, Csr]
+    shown: Ints32 | None = None
+
+    def told(self, span: slice, pool: Pool) -> tuple[Floats32, Mapping[str, Floats32]]:
+        """The label of each entry of the pool of some requests, float32 [N], and its further ones."""
+        rows = np.arange(span.start, span.stop)
+
+        def label(pairs: Csr) -> Floats32:
+            return frozen(pairs.take_rows(rows).contains(pool.row, pool.item).astype(np.float32))
+
+        return label(self.liked), {name: label(pairs) for name, pairs in self.labels.items()}
+
+
+def _holds(expression: Expression | None, weighted: Dataset) -> Bools:
+    """Which events fulfil an expression, those of weight above 0 without one: bool [events]."""
+    if expression is None:
+        return np.asarray(weighted.events.weight > 0)
+    scope = EventScope(weighted.events, weighted.full_catalog(), weighted.full_audience(), weighted.as_of)
+    return expression.truth(scope).holds
 
 
 def stages_before(stages: Stages, ranker: AnyStage) -> Stages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,6 +49,25 @@ def merge(candidates: Mapping[str, Candidates], rows: int, n_items: int) -> Pool
         proposals=Columns({"scores": frozen(scores[:, :entries]), "ranks": frozen(ranks[:, :entries])}),
         features={},
         score=frozen(score[:entries]),
+    )
+
+
+def of_items(pool: Pool, item: Ints32) -> Pool:
+    """The pool of one given item a row, `item` int32 [B], with what the generators said of it; where none proposed the
+    item its scores are NaN and its ranks 0. For pools that have neither features nor a ranker's score yet."""
+    rows = np.arange(len(item), dtype=np.int32)
+    at = pool.find(rows, item)
+    missing = at < 0
+    safe = np.where(missing, len(pool), at)
+    scores = np.pad(pool.proposals["scores"], ((0, 0), (0, 1)), constant_values=np.nan)
+    ranks = np.pad(pool.proposals["ranks"], ((0, 0), (0, 1)))
+    return replace(
+        pool,
+        indptr=frozen(np.arange(len(item) + 1)),
+        row=frozen(rows),
+        item=frozen(item.astype(np.int32)),
+        proposals=Columns({"scores": frozen(scores[:, safe]), "ranks": frozen(ranks[:, safe])}),
+        score=frozen(np.append(pool.score, np.float32(0))[safe]),
     )
 
 

@@ -197,8 +197,12 @@ class Model:
         width = sum(stage.settings.k for stage in stages.generators)
         columns = len(stages.generators) + len(stages.features) + len(stages.rankers)
         bytes_a_user = max(8 * len(self.data.items), width * (16 + 8 * columns), 1)
+        return int(np.clip(self.history_bytes() // bytes_a_user, 1, MOST_USERS))
+
+    def history_bytes(self) -> int:
+        """What the histories of a batch may take."""
         work = self.pipeline.config.engine.work
-        return int(np.clip(work.memory // BATCH_SHARE // work.workers // bytes_a_user, 1, MOST_USERS))
+        return work.memory // BATCH_SHARE // work.workers
 
     def generator(self, stage: str) -> GeneratorStage:
         """The generator of that id. Raises ConfigError where there is none."""
@@ -208,9 +212,10 @@ class Model:
         return generators[stage]
 
     def fitted_alike(self, stage: AnyStage) -> Fitted | None:
-        """What the stage of that id learnt here, if it has the same component, parameters and history; else None."""
+        """What the stage of that id learnt here, if its component would learn the same and has the same history; else
+        None."""
         own = next((one for one in self.pipeline.stages.all() if one.id == stage.id), None)
-        if own is None or own.component != stage.component:
+        if own is None or not stage.component.learns_as(own.component):
             return None
         same = getattr(own.settings, "history", None) == getattr(stage.settings, "history", None)
         return self.fitted[stage.id] if same else None

@@ -23,6 +23,7 @@ from nbarec.serving import Journey, best_first_order
 from nbarec.slates import chosen, joined, own_list, serve
 from nbarec.sparse import Csr
 from nbarec.stage_losses import Fates
+from nbarec.timelines import Moments
 from nbarec.work import working
 
 
@@ -59,12 +60,14 @@ class Pass:
     """Passes over the users of a fitted model.
 
     `allowed` (users x items, a row a user of the model) holds the only items that each user may be shown, `among` the
-    ids of those that anybody may be shown; all of them where it is None.
+    ids of those that anybody may be shown; all of them where it is None. With `moments` lists are of these instead of
+    users: every position and row below is one of a moment.
     """
 
     model: Model
     allowed: Csr | None = None
     among: Sequence[TextOrNumber] | None = None
+    moments: Moments | None = None
 
     def lists(self, users: Ints64, k: int, truth: Csr | None = None) -> Lists:
         """Every list of k places for users at positions int64 [U]; `truth` (users x items, a row a user of the model)
@@ -89,8 +92,8 @@ class Pass:
         return joined([part.slate for part in parts]), time.perf_counter() - start
 
     def _parts(self, users: Ints64, k: int, work: Callable[[Journey, Ints64], _Part]) -> Iterator[_Part]:
-        size, engine = self.model.batch_size(), self.model.pipeline.config.engine.work
-        spans = [users[at : at + size] for at in range(0, len(users), size)]
+        engine, moments = self.model.pipeline.config.engine.work, self._moments(users)
+        spans = [users[one] for one in moments.spans(self.model.batch_size(), self.model.history_bytes())]
 
         def one(batch: Ints64, _shared: object) -> tuple[Journey, _Part]:
             with working(replace(engine, workers=1)):
@@ -106,34 +109,39 @@ class Pass:
 
     def _journey(self, users: Ints64, k: int) -> Journey:
         model = self.model
-        request = model.door.request(model.data.users.take(users), model.door.asked(len(users), k, among=self.among))
+        request = model.door.request_at(self._moments(users), model.door.asked(0, k, among=self.among))
         if self.allowed is not None:
             request = only(request, self.allowed.take_rows(users))
         return model.journey(request)
 
+    def _moments(self, users: Ints64) -> Moments:
+        return Moments.of_users(self.model.data, users) if self.moments is None else self.moments.take(users)
+
+    def _names(self, journey: Journey) -> Sequence[TextOrNumber]:
+        return self.model.data.users.take(journey.request.user)
+
     def _served(self, journey: Journey, users: Ints64, truth: Csr | None) -> _Part:
         start = time.perf_counter()
         journey.seen = []
-        slate = self._slate(journey, users)
+        slate = self._slate(journey)
         serving = time.perf_counter() - start
-        own = dict(self._own_lists(journey, users))
+        own = dict(self._own_lists(journey))
         fates = None if truth is None else Fates.of(journey, truth.take_rows(users))
         return _Part(slate, own, fates, serving, time.perf_counter() - start)
 
-    def _slates_alone(self, journey: Journey, users: Ints64) -> _Part:
-        return _Part(self._slate(journey, users), {}, None, 0.0, 0.0)
+    def _slates_alone(self, journey: Journey, _users: Ints64) -> _Part:
+        return _Part(self._slate(journey), {}, None, 0.0, 0.0)
 
-    def _slate(self, journey: Journey, users: Ints64) -> Slate:
-        data, fallback = self.model.data, self.model.pipeline.config.slate.fallback
-        return serve(journey, data.users.take(users), data.items, fallback)
+    def _slate(self, journey: Journey) -> Slate:
+        return serve(journey, self._names(journey), self.model.data.items, self.model.pipeline.config.slate.fallback)
 
-    def _own_lists(self, journey: Journey, users: Ints64) -> Iterator[tuple[str, OwnList]]:
+    def _own_lists(self, journey: Journey) -> Iterator[tuple[str, OwnList]]:
         k, seen = journey.request.k, journey.seen or []
         for stage in journey.stages.generators:
             if stage.settings.k >= k:
                 yield stage.id, _proposed(seen[0].pool, stage.id, k)
             else:
-                yield stage.id, self._asked_for_more(journey, users, stage.id)
+                yield stage.id, self._asked_for_more(journey, stage.id)
         after = {snapshot.stage: snapshot.pool for snapshot in seen if snapshot.step in ("rank", "cut")}
         ordered = next(snapshot.pool for snapshot in seen if snapshot.step == "order")
         for ranker in journey.stages.rankers:
@@ -141,9 +149,9 @@ class Pass:
             pool = ordered if last else after[ranker.id].take(best_first_order(after[ranker.id]))
             yield ranker.id, OwnList(*chosen(pool, k))
 
-    def _asked_for_more(self, journey: Journey, users: Ints64, stage: str) -> OwnList:
+    def _asked_for_more(self, journey: Journey, stage: str) -> OwnList:
         again = Journey(journey.stages, journey.fitted, journey.vectors, journey.request, journey.on_error)
-        slate = own_list(again, self.model.data.users.take(users), self.model.data.items, stage)
+        slate = own_list(again, self._names(again), self.model.data.items, stage)
         return OwnList(slate.item, slate.score)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Floats64
+from nbarec.arrays import Floats64, Ints64
 from nbarec.blas import one_thread
 from nbarec.statistics import DRAWS_IN_BLOCK, Interval, Resamples, percentile_intervals, resampled_means
 
@@ -25,7 +25,8 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class PairedTest:
-    """One figure's mean `difference` over `users` pairs, its 95% interval, and two p-values, both two-sided.
+    """One figure's mean `difference` over the pairs of so many `users`, its 95% interval, and two p-values, both
+    two-sided.
 
     NaN is undefined: everything without a pair, interval and `bootstrap` with a single one, which tells nothing of
     the spread.
@@ -71,9 +72,14 @@ class SignFlips:
         return np.unpackbits(packed, axis=1, count=self.users).astype(np.float64)
 
 
-def paired_tests(differences: Floats64, rng: np.random.Generator, resamples: int = RESAMPLES) -> list[PairedTest]:
+def paired_tests(
+    differences: Floats64, rng: np.random.Generator, resamples: int = RESAMPLES, *, of: Ints64 | None = None
+) -> list[PairedTest]:
     """One test a column of `differences`, float64 [users, figures]: second run less first, NaN where either is
     undefined.
+
+    Where rows are requests, of which a user has several, `of` int64 [rows] says whose each is, ascending from 0 with
+    nobody left out: a user's requests depend on each other, so they are drawn together and change their signs together.
 
     * Interval: percentile bootstrap of the mean difference, users drawn with replacement (Efron and Tibshirani 1993).
     * `bootstrap`: how often |mean* - mean| >= |mean| in the resamples: the same bootstrap, moved to where the null
@@ -84,20 +90,21 @@ def paired_tests(differences: Floats64, rng: np.random.Generator, resamples: int
     A p-value is (1 + times) / (1 + draws); where all ways to give signs are gone through, times / ways, exactly.
     Raises ValueError unless there is at least one resample.
     """
-    drawn = Resamples.draw(len(differences), rng, resamples)
-    flips = SignFlips(len(differences), resamples, int(rng.integers(2**63)))
+    drawn = Resamples.draw(len(differences) if of is None else int(of.max(initial=-1)) + 1, rng, resamples, of=of)
+    flips = SignFlips(drawn.users, resamples, int(rng.integers(2**63)))
     defined = ~np.isnan(differences)
-    users = defined.sum(axis=0)
+    rows = defined.sum(axis=0)
+    users = (drawn.sums(defined.astype(np.float64)) > 0).sum(axis=0)
     filled = np.where(defined, differences, 0.0)
-    mean = _over(filled.sum(axis=0), users)
-    tie = TIE * _over(np.abs(filled).sum(axis=0), users)
+    mean = _over(filled.sum(axis=0), rows)
+    tie = TIE * _over(np.abs(filled).sum(axis=0), rows)
     means = np.where(users > 1, resampled_means(differences, drawn), np.nan)
     columns = (
         users.tolist(),
         mean.tolist(),
         map(tuple, percentile_intervals(means).tolist()),
         _bootstrap(means, mean, tie).tolist(),
-        _permutation(filled, flips, mean * users, tie * users).tolist(),
+        _permutation(drawn.sums(filled), flips, mean * rows, tie * rows).tolist(),
     )
     return [PairedTest(*column) for column in zip(*columns, strict=True)]
 

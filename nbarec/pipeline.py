@@ -25,6 +25,7 @@ from nbarec.progress import track
 from nbarec.scopes import EventScope
 from nbarec.serving import holds
 from nbarec.stages import AnyStage, Binder, Fitted, Stages
+from nbarec.tuning_space import check_tuning
 from nbarec.work import working
 
 
@@ -47,13 +48,13 @@ class Pipeline:
         Raises ConfigError with every problem of the file at once.
         """
         problems: list[Problem] = []
-        return cls._bound(read_config(path, overrides, problems), problems)
+        return check_tuning(cls._bound(read_config(path, overrides, problems), problems))
 
     @classmethod
     def from_text(cls, text: str, source: str = "config") -> Pipeline:
         """The pipeline of a YAML text; `source` is what errors call it."""
         problems: list[Problem] = []
-        return cls._bound(read_config(read_text(text, source), problems=problems), problems)
+        return check_tuning(cls._bound(read_config(read_text(text, source), problems=problems), problems))
 
     @classmethod
     def serving(cls, text: str, source: str, overrides: Mapping[str, object] | None = None) -> Pipeline:
@@ -136,6 +137,10 @@ class Pipeline:
                 fitted[stage.id] = (like and self._taken(stage, like)) or self.fitted_stage(stage, weighted, past)
                 advance(1)
         return Model(self, weighted, {stage.id: fitted[stage.id] for stage in stages}).checked()
+
+    def stages_alike(self, model: Model) -> int:
+        """How many stages `fit` takes from a model of the same data."""
+        return sum(self._taken(stage, model) is not None for stage in self.stages.all())
 
     def _taken(self, stage: AnyStage, like: Model) -> Fitted | None:
         """What another model of the same data has learnt for this stage, if it would learn the same here."""

@@ -34,6 +34,10 @@ class Evaluation:
     without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took. `losses` tells
     at which stage held-out items were left, `segments` of the figures of some users, or of some items, alone.
     `relevant` is a fingerprint of what was to be found, by whom: evaluations with the same one can be compared.
+    `findings` are what stages tell of what they learnt, by id, as plain values.
+
+    With `requests` a row is not a user but a request, of which a user has several: `users` has the user of each row,
+    `requests` which of his held-out events it is, from 1, and where figures speak of users they count requests.
     """
 
     slate: Report
@@ -47,6 +51,13 @@ class Evaluation:
     losses: StageLosses | None = None
     segments: tuple[SegmentTable, ...] = ()
     relevant: str = ""
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    requests: tuple[int, ...] | None = None
+
+    @property
+    def people(self) -> int:
+        """How many users were evaluated."""
+        return len(set(self.users)) if self.requests is not None else len(self.users)
 
     @property
     def metrics(self) -> Mapping[str, Figure]:
@@ -58,10 +69,12 @@ class Evaluation:
         plain: dict[str, Any] = {
             "metrics": self.slate.to_json(),
             "stages": {stage: {"metrics": report.to_json()} for stage, report in self.stages.items()},
-            "users": {"evaluated": len(self.users), "without_relevant_item": self.skipped},
+            "users": {"evaluated": self.people, "without_relevant_item": self.skipped},
             "holdout": list(self.holdout),
             "relevant": self.relevant,
         }
+        if self.requests is not None:
+            plain["requests"] = {"evaluated": len(self.requests)}
         if self.losses is not None:
             plain["stage_losses"] = self.losses.to_json()
         if self.segments:
@@ -70,6 +83,8 @@ class Evaluation:
             plain["variants"] = {name: {"metrics": report.to_json()} for name, report in self.variants.items()}
         for table in self.cold_starts:
             plain[f"cold_{table.what}"] = [row.to_json() for row in table.rows]
+        if self.findings:
+            plain["findings"] = dict(self.findings)
         return plain
 
     def write(self, figures: Path) -> tuple[Path, Path]:
@@ -77,7 +92,7 @@ class Evaluation:
         `evaluation_users.csv`. Each file appears whole or not at all. Returns their paths.
 
         The CSV has `user_id`, a column a metric of the slate, and a column `stage:metric` for each of a stage;
-        an undefined value is an empty cell.
+        an undefined value is an empty cell. Where a row is a request, `request` says which of the user's it is.
         """
         figures.parent.mkdir(parents=True, exist_ok=True)
         users = figures.with_name(f"{figures.stem}_users.csv")
@@ -92,9 +107,12 @@ class Evaluation:
         columns = dict(self.slate.values)
         for stage, report in self.stages.items():
             columns |= {f"{stage}:{label}": values for label, values in report.values.items()}
-        yield ["user_id", *columns]
+        named: dict[str, Sequence[str]] = {"user_id": self.users}
+        if self.requests is not None:
+            named["request"] = [str(number) for number in self.requests]
+        yield [*named, *columns]
         cells = ([_cell(value) for value in values.tolist()] for values in columns.values())
-        yield from zip(self.users, *cells, strict=True)
+        yield from zip(*named.values(), *cells, strict=True)
 
     def rows(self) -> list[list[str]]:
         """A header, a line a stage and one for the whole pipeline; a column a metric: `0.1234 ±0.005`, the mean and
@@ -104,8 +122,9 @@ class Evaluation:
         return [header, *([name, *self._cells(report)] for name, report in reports)]
 
     def variant_rows(self) -> list[list[str]]:
-        """A header, a line for the config as it stands and one a variant, the last column the time to serve a user."""
-        header = ["variant", *self.metrics, "ms a user"]
+        """A header, a line for the config as it stands and one a variant, the last column the time to serve a user, or
+        a request."""
+        header = ["variant", *self.metrics, "ms a user" if self.requests is None else "ms a request"]
         reports = chain([(AS_CONFIGURED, self.slate)], self.variants.items())
         return [header, *([name, *self._cells(report), self._milliseconds(report)] for name, report in reports)]
 

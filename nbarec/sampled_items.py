@@ -7,6 +7,10 @@ import numpy as np
 from nbarec.arrays import Ints64
 from nbarec.events import Events
 from nbarec.sparse import Csr
+from nbarec.timelines import Moments
+
+AT_ONCE = 4096
+"""Requests whose negatives are drawn together: fixed, so that the draws depend on the seed alone."""
 
 SAMPLED = (
     "WARNING: lists are of each user's relevant items and {:,} sampled others alone. Such figures are far too high and "
@@ -29,6 +33,17 @@ def with_negatives(truth: Csr, known: Events, negatives: int, rng: np.random.Gen
     keys = (taken.row_of << bits) | before
     skipped = np.searchsorted(keys, (row << bits) | place, side="right") - taken.indptr.take(row)
     return Csr.from_pairs(np.append(truth.row_of, row), np.append(truth.indices, place + skipped), None, truth.shape)
+
+
+def with_negatives_at(truth: Csr, moments: Moments, negatives: int, rng: np.random.Generator) -> Csr:
+    """The same for requests of the past (`truth`, moments x items): others are items that the user had no event of in
+    the history known then."""
+    parts = []
+    for start in range(0, len(moments), AT_ONCE):  # a step a block, so that not all histories are there at once
+        rows = np.arange(start, min(start + AT_ONCE, len(moments)))
+        parts.append(with_negatives(truth.take_rows(rows), moments.take(rows).histories(), negatives, rng))
+    row = np.concatenate([part.row_of + at * AT_ONCE for at, part in enumerate(parts)])
+    return Csr.from_pairs(row, np.concatenate([part.indices for part in parts]), None, truth.shape)
 
 
 def _drawn_places(free: Ints64, wanted: int, rng: np.random.Generator) -> tuple[Ints64, Ints64]:

@@ -26,6 +26,8 @@ from nbarec.plugins import Kind, Registered, Registry
 from nbarec.providers import normalised
 from nbarec.reports import AS_CONFIGURED
 from nbarec.splits import SPLITS
+from nbarec.tune_config import TuneConfig
+from nbarec.tuning_space import TUNED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 STAGES: Mapping[type, Kind] = {
@@ -96,6 +98,11 @@ class _Writer:
         variants["propertyNames"] = {"not": {"const": AS_CONFIGURED}}
         variants["additionalProperties"]["propertyNames"] = {"pattern": rf"^({'|'.join(VARIED)})(\.[^.]+)*$"}
         self.groups.found[ColdStart.__name__]["properties"]["metric"] |= metric
+        self.groups.group(TuneConfig)
+        tuning = self.groups.found[TuneConfig.__name__]["properties"]
+        tuning["split"] |= self._split()
+        tuning["metric"] |= metric
+        tuning["ranges"] |= {"minProperties": 1, "propertyNames": {"pattern": rf"^({'|'.join(TUNED)})(\.[^.]+)+$"}}
 
     def _split(self) -> Schema:
         cases = []

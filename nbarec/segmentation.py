@@ -30,13 +30,16 @@ class Segment:
     items: Bools | None = None
 
 
-def segments_of(asked: SegmentsBy, data: Dataset, users: Ints64) -> tuple[Segment, ...]:
+def segments_of(asked: SegmentsBy, data: Dataset, users: Ints64, known: Ints64 | None = None) -> tuple[Segment, ...]:
     """The segments of the users at positions int64 [U] in `data`, which holds what the pipeline was fitted on, or of
-    its items. Raises ConfigError where the data lack the column."""
+    its items; `known` int64 [U] is how many events are known of each, those of the data if left out.
+
+    Raises ConfigError where the data lack the column.
+    """
     if asked.by == "popularity":
         return tuple(_by_popularity(data.item_counts, asked.head))
     if asked.by == "history":
-        sizes = data.events.counts[users].astype(np.float64)
+        sizes = (data.events.counts[users] if known is None else known).astype(np.float64)
         return tuple(_by_number(sizes, asked.at, " events", BY_HISTORY))
     column = column_of(asked, data).take(users)
     match column:

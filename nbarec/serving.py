@@ -26,7 +26,7 @@ from nbarec.batch import Candidates, Pool, Request, StageTrace
 from nbarec.contracts import check_candidates, check_columns, check_scores, check_selection, check_vectors, guarded
 from nbarec.errors import NbarecError
 from nbarec.expressions import Expression
-from nbarec.merging import merge
+from nbarec.merging import merge, of_items
 from nbarec.scopes import EventScope, RequestScope
 from nbarec.sparse import Csr
 from nbarec.stages import AnyStage, FilterStage, Fitted, GeneratorStage, RankerStage, Stages
@@ -116,10 +116,11 @@ class Journey:
         # A stage that was not updated knows only the items of its own time.
         return known_part(request, self.fitted[stage.id].n_items), rows
 
-    def pool(self) -> Pool:
-        """All proposals merged, with the features of every provider."""
+    def pool(self, shown: Ints32 | None = None) -> Pool:
+        """All proposals merged, with the features of every provider; or of each row the item that is given in `shown`
+        int32 [B] alone, whoever proposed it."""
         pool = merge(self.generated(), len(self.request), self.request.n_items)
-        pool = replace(pool, vectors=self.vectors)
+        pool = replace(pool if shown is None else of_items(pool, shown), vectors=self.vectors)
         self.merged = np.diff(pool.indptr)
         for stage in self.stages.features:
 

@@ -1,14 +1,15 @@
-"""How sure a figure is: bootstrap intervals over users."""
+"""How sure a figure is: bootstrap intervals over users, each with all the values that he has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64
+from nbarec.arrays import Floats64, Ints64, concat_ranges, row_pointers
 from nbarec.blas import one_thread
 
 DRAWS_IN_BLOCK = 1 << 20
@@ -25,18 +26,40 @@ class Resamples:
     """`count` samples of `users` users, drawn with replacement; the same ones each time they are asked for.
 
     Figures that share their resamples differ by what they measure and not by the draw (common random numbers).
+
+    Where values are of requests, of which a user may have several, `of` int64 [rows] says whose each is, from 0 to
+    below `users`, ascending and nobody left out. A user is then drawn with all of his requests, because they depend on
+    each other: the cluster bootstrap (Davison and Hinkley 1997, section 3.8). Without it each row is a user.
     """
 
     users: int
     count: int
     seed: int
+    of: Ints64 | None = None
 
     @classmethod
-    def draw(cls, users: int, rng: np.random.Generator, count: int = 1000) -> Resamples:
+    def draw(cls, users: int, rng: np.random.Generator, count: int = 1000, *, of: Ints64 | None = None) -> Resamples:
         """Resamples seeded by the next number of `rng`. Raises ValueError unless `count` is at least 1."""
         if count < 1:
             raise ValueError(f"resamples must be at least 1, not {count}")
-        return cls(users, count, int(rng.integers(2**63)))
+        return cls(users, count, int(rng.integers(2**63)), of)
+
+    @classmethod
+    def of_rows(cls, user: Ints64, rng: np.random.Generator, count: int = 1000) -> Resamples:
+        """Resamples of rows that belong to the users `user` int64 [rows], ascending and with gaps or without."""
+        users, of = np.unique(user, return_inverse=True)
+        return cls.draw(len(users), rng, count, of=of)
+
+    @cached_property
+    def counts(self) -> Ints64:
+        """How many rows each user has: int64 [users]."""
+        return np.ones(self.users, np.int64) if self.of is None else np.bincount(self.of, minlength=self.users)
+
+    def sums(self, values: Floats64) -> Floats64:
+        """Each user's sum of `values` float64 [rows, figures]: [users, figures]."""
+        if self.of is None or not len(values):
+            return values
+        return np.asarray(np.add.reduceat(values, row_pointers(self.counts)[:-1], axis=0))
 
     def blocks(self) -> Iterator[Ints64]:
         """Positions of the drawn users, some resamples at a time: int64 [block, users]."""
@@ -47,9 +70,13 @@ class Resamples:
             yield rng.integers(0, max(self.users, 1), (min(size, self.count - start), self.users))
 
     def each(self) -> Iterator[Ints64]:
-        """Positions of the drawn users, one resample at a time: int64 [users]."""
+        """Positions of the rows of the drawn users, one resample at a time: int64 [rows]."""
+        starts = row_pointers(self.counts)
         for block in self.blocks():
-            yield from block
+            if self.of is None:
+                yield from block
+            else:
+                yield from (concat_ranges(starts[users], self.counts[users]) for users in block)
 
 
 def mean_interval(values: Floats64, rng: np.random.Generator, resamples: int = 1000, level: float = 0.95) -> Interval:
@@ -62,7 +89,7 @@ def mean_interval(values: Floats64, rng: np.random.Generator, resamples: int = 1
 
 
 def mean_intervals(values: Floats64, resamples: Resamples, level: float = 0.95) -> Floats64:
-    """`mean_interval` of each column of `values` float64 [users, figures] over the same resamples: [figures, 2]."""
+    """`mean_interval` of each column of `values` float64 [rows, figures] over the same resamples: [figures, 2]."""
     return percentile_intervals(resampled_means(values, resamples), level)
 
 
@@ -80,12 +107,14 @@ def percentile_intervals(figures: Floats64, level: float = 0.95) -> Floats64:
 def resampled_means(values: Floats64, resamples: Resamples) -> Floats64:
     """The mean of the defined values of each column in each resample: float64 [resamples, figures].
 
-    NaN where a resample has no user whose value is defined. `values` is float64 [users, figures].
+    NaN where a resample has no user whose value is defined. `values` is float64 [rows, figures], a row a user or, of
+    requests, several.
     """
     defined = ~np.isnan(values)
-    filled = np.where(defined, values, 0.0)
-    gaps = np.flatnonzero(~defined.all(axis=0))
-    counted = defined[:, gaps].astype(np.float64)
+    filled = resamples.sums(np.where(defined, values, 0.0))
+    of_users = resamples.sums(defined.astype(np.float64))
+    gaps = np.flatnonzero((of_users != 1.0).any(axis=0))
+    counted = of_users[:, gaps]
     means = []
     with one_thread():  # also what makes the last bits repeat
         for drawn in resamples.blocks():

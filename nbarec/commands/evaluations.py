@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -10,7 +10,7 @@ import click
 from nbarec.commands.terminal import heading, show_table
 from nbarec.reports import WHOLE_PIPELINE, Evaluation
 
-QUALITY = "Quality (mean over users, ± half of the 95% bootstrap interval)"
+QUALITY = "Quality (mean over {}, ± half of the 95% bootstrap interval)"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def show_evaluation(evaluation: Evaluation, cost: Cost | None = None) -> None:
     heading("Held out")
     for line in _held_out(evaluation):
         click.echo(f"  {line}")
-    heading(QUALITY)
+    heading(_quality([evaluation]))
     show_table(evaluation.rows())
     _show_more("", evaluation)
     if cost is not None:
@@ -47,7 +47,7 @@ def show_evaluations(found: Mapping[str, Evaluation], costs: Mapping[str, Cost])
             click.echo(f"  {config}: {line}")
     for line in not_comparable(found):
         click.echo(f"  {line}")
-    heading(QUALITY)
+    heading(_quality(found.values()))
     show_table(compared(found, costs))
     for config, evaluation in found.items():
         _show_more(f" of {config}", evaluation)
@@ -81,9 +81,16 @@ def not_comparable(found: Mapping[str, Evaluation]) -> list[str]:
     ]
 
 
+def _quality(evaluations: Iterable[Evaluation]) -> str:
+    """Over what the figures are means: users, requests, or of several configs either."""
+    over = dict.fromkeys("users" if one.requests is None else "requests" for one in evaluations)
+    return QUALITY.format(" or ".join(over))
+
+
 def _held_out(evaluation: Evaluation) -> Sequence[str]:
-    users, without = len(evaluation.users), evaluation.skipped
-    return (*evaluation.holdout, f"{users:,} users measured, {without:,} without a relevant held-out item")
+    users, without = evaluation.people, evaluation.skipped
+    requests = "" if evaluation.requests is None else f"{len(evaluation.requests):,} requests of "
+    return (*evaluation.holdout, f"{requests}{users:,} users measured, {without:,} without a relevant held-out item")
 
 
 def _show_more(whose: str, evaluation: Evaluation) -> None:
@@ -99,6 +106,8 @@ def _show_more(whose: str, evaluation: Evaluation) -> None:
     if evaluation.variants:
         heading(f"Variants{whose}: the whole slate")
         show_table(evaluation.variant_rows())
+    if evaluation.findings:
+        heading(f"Findings{whose}: of {', '.join(evaluation.findings)}; the JSON has them")
     for table in evaluation.cold_starts:
         measured = len(table.rows[0].evaluation.users)
         heading(f"New {table.what}{whose}: {table.metric} by how many events are known ({measured:,} users)")

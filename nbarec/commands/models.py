@@ -12,6 +12,7 @@ from typing import TextIO
 import click
 
 from nbarec.batch import Slate
+from nbarec.commands.findings import show_feature_columns, show_what_was_found
 from nbarec.commands.terminal import (
     context_option,
     counts,
@@ -175,13 +176,23 @@ def _show_growth(before: Model, after: Model) -> None:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--config", "show_config", is_flag=True, help="Print the config that the model was fitted with.")
-def inspect(model: Path, show_config: bool) -> None:
-    """Show what the saved MODEL holds, from its manifest alone: no plugin is needed.
+@click.option("--findings", "show_findings", is_flag=True, help="What its stages tell of what they learnt.")
+@click.option("--columns", "show_columns", is_flag=True, help="The columns that feature providers add to the pool.")
+def inspect(model: Path, show_config: bool, show_findings: bool, show_columns: bool) -> None:
+    """Show what the saved MODEL holds, from its manifest alone: no plugin is needed but for --findings and --columns.
 
     \b
     Example:
       nbarec inspect runs/music/model
+      nbarec inspect runs/music/model --findings
     """
+    if show_findings or show_columns:
+        loaded = load_model(model)
+        if show_columns:
+            show_feature_columns(loaded)
+        if show_findings:
+            show_what_was_found(loaded)
+        return
     manifest = read_manifest(model)
     meta = manifest["meta"]
     if show_config:

@@ -30,6 +30,7 @@ from nbarec.model import Model
 from nbarec.peak_memory import forget_peak, peak_bytes
 from nbarec.pipeline import Pipeline
 from nbarec.reports import Evaluation, replacing
+from nbarec.run_costs import RunCost
 
 SAMPLES = 3
 
@@ -42,7 +43,7 @@ def run(config: Path, out: Path | None, overrides: Mapping[str, str]) -> None:
     """Check, load, evaluate (where CONFIG says so), fit on everything, and recommend to every user.
 
     Writes DIR/model, DIR/recommendations.csv, and with an evaluation DIR/evaluation.json and
-    DIR/evaluation_users.csv.
+    DIR/evaluation_users.csv; what it took stands in DIR/run.json. `nbarec report DIR` makes a page of all that.
 
     \b
     Example:
@@ -52,6 +53,8 @@ def run(config: Path, out: Path | None, overrides: Mapping[str, str]) -> None:
     pipeline = Pipeline.from_yaml(config, overrides)
     folder = out or Path("runs") / config.stem
     folder.mkdir(parents=True, exist_ok=True)
+    forget_peak()
+    start = time.perf_counter()
     with progress():
         data = pipeline.load()
         show_data(data)
@@ -65,6 +68,7 @@ def run(config: Path, out: Path | None, overrides: Mapping[str, str]) -> None:
         model = pipeline.fit(data)
         model.save(written[0])
         total, not_full = _recommend_all(model, written[1])
+    RunCost(time.perf_counter() - start, peak_bytes()).write(folder)
     heading(f"Stages, serving {len(model.data.users):,} users")
     show_trace({stage: fitted.seconds for stage, fitted in model.fitted.items()}, total.trace)
     for line in not_full:

@@ -76,6 +76,7 @@ AFTER: Mapping[str, str] = {
     "empty_batch": "empty_pool",
     "one_user_one_item": "empty_pool",
     "same_columns_always": "empty_pool",
+    "columns_documented": "empty_pool",
     "events_in_order": "loads_a_dataset",
     "second_load_equals_first": "loads_a_dataset",
     "data_round_trip": "loads_a_dataset",

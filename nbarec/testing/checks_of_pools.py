@@ -100,6 +100,19 @@ def same_columns_always(subject: Subject) -> None:
             )
 
 
+def columns_documented(subject: Subject) -> None:
+    """Every column that it adds has a line in `columns()`, and every line there is one of a column."""
+    component: Any = subject.component
+    with guarded(subject.name):
+        lines = component.columns()
+    for fit in subject.fits():
+        if list(lines) != list(fit.answer) or not all(lines.values()):
+            raise CheckFailed(
+                f"in the world {fit.world.name!r} it adds the columns {told(fit.answer)}, and columns() tells of "
+                f"{', '.join(lines) or 'none'}; give a line on each, in the same order: nbarec inspect shows them"
+            )
+
+
 RANKER_CHECKS = (empty_pool, finite_scores, permutation_equivariant, terms_add_up)
 FILTER_CHECKS = (empty_pool, never_invents, rows_in_order)
-FEATURE_CHECKS = (empty_pool, finite_or_missing, same_columns_always)
+FEATURE_CHECKS = (empty_pool, finite_or_missing, same_columns_always, columns_documented)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Floats32, Ints64, concat_ranges, frozen, hash_texts, row_pointers
 from nbarec.batch import Candidates, Pool, Request, Slate, Trace
-from nbarec.components import Component, Example, Stage
+from nbarec.components import Component, Example, LearningRanker, Stage
 from nbarec.data import Dataset
 from nbarec.ids import encode_texts
 from nbarec.kernels import NOT_PROPOSED, exclude, top_of_dense
@@ -146,14 +146,17 @@ def asked_of(component: Component, data: Dataset, who: Who) -> Asked:
 
 def examples_of(component: Component, data: Dataset, users: int) -> list[Example]:
     """What a ranker learns from: the pools of all who did something, so many users at a time, and choices drawn at
-    random among the entries that `latent` proposes."""
+    random among the entries that `latent` proposes; so are the further labels that it asks for."""
     asked = asked_of(component, data, Who.active(data))
-    chosen = (np.random.default_rng(SECRET).random(len(asked.pool)) < 0.5) & (asked.pool.ranks[:, 0] > 0)
+    rng, able = np.random.default_rng(SECRET), asked.pool.ranks[:, 0] > 0
+    names = component.labels() if isinstance(component, LearningRanker) else {}
+    drawn = {name: frozen(((rng.random(len(able)) < 0.5) & able).astype(np.float32)) for name in ("", *names)}
     found = []
     for start in range(0, len(asked), users):  # a step a batch of users
         part = asked.take(np.arange(start, min(start + users, len(asked))))
-        label = chosen[asked.pool.indptr[start] : asked.pool.indptr[start] + len(part.pool)]
-        found.append(Example(part.request, part.pool, frozen(label.astype(np.float32))))
+        span = slice(asked.pool.indptr[start], asked.pool.indptr[start] + len(part.pool))
+        labels = {name: drawn[name][span] for name in names}
+        found.append(Example(part.request, part.pool, drawn[""][span], labels))
     return found
 
 

@@ -27,16 +27,24 @@ from nbarec_plugins.bpr import Bpr
 from nbarec_plugins.calibrate import Calibrate
 from nbarec_plugins.caps import MaxPer
 from nbarec_plugins.content import Content
+from nbarec_plugins.context_features import ContextFeatures
 from nbarec_plugins.dpp import Dpp
 from nbarec_plugins.ease import Ease
+from nbarec_plugins.fm import Fm
+from nbarec_plugins.gbdt import Gbdt
 from nbarec_plugins.item_cf import ItemCf
+from nbarec_plugins.item_features import ItemFeatures
 from nbarec_plugins.listed import Listed
+from nbarec_plugins.logistic import Logistic
 from nbarec_plugins.low_pass import LowPass
 from nbarec_plugins.mmr import Mmr
+from nbarec_plugins.multi import Label, Multi
 from nbarec_plugins.music_world import MusicWorldSource
 from nbarec_plugins.nmf import Nmf
+from nbarec_plugins.pair_features import PairFeatures
 from nbarec_plugins.pin import Pin
 from nbarec_plugins.popularity import Popularity
+from nbarec_plugins.proposal_features import Proposals
 from nbarec_plugins.pure_svd import PureSvd
 from nbarec_plugins.random_items import RandomItems
 from nbarec_plugins.random_walk import P3Alpha, Rp3Beta
@@ -50,6 +58,7 @@ from nbarec_plugins.spacing import Spacing
 from nbarec_plugins.spectral_ease import SpectralEase
 from nbarec_plugins.stack import Stack
 from nbarec_plugins.user_cf import UserCf
+from nbarec_plugins.user_features import UserFeatures
 from nbarec_plugins.weighted import Weighted
 
 EXPLICIT = Expression("item.explicit")
@@ -90,6 +99,17 @@ STAGES: list[Component] = [
     Recency(),
     Stack(),
     Stack(method="logistic"),
+    Logistic(features=("*", "item.genre", "context.device")),
+    Logistic(crosses=(("item.genre", "context.hour"),), calibration="none"),
+    Fm(factors=2, epochs=2),
+    Gbdt(trees=3),
+    Gbdt(loss="lambdarank", trees=3),
+    Multi(labels_={"listen": Label(Expression("seconds >= 30")), "like": Label(Expression("kind == 'like'"), 2.0)}),
+    UserFeatures(),
+    ItemFeatures(released="released"),
+    PairFeatures(by=("artist", "moods"), vectors=StageRef("latent")),
+    ContextFeatures(by=("genre",), across=("device",)),
+    Proposals(),
     Weighted(weights={"mixed": 1.0, "affinity": 0.5, "latent": -0.2}),
     Weighted(weights={"fresh": 1.0, "affinity": 0.5}, combine="product"),
     Weighted(weights={"affinity": 1.0, "latent": -1.0}, scale="standardised"),

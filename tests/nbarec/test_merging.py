@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nbarec.arrays import rank_in_row, rows_of
 from nbarec.batch import Candidates, Pool
-from nbarec.merging import merge
+from nbarec.merging import merge, of_items
 from nbarec.testing.worlds import candidates_of
 
 ROWS, ITEMS = 3, 6
@@ -94,3 +94,18 @@ def test_many_lists_of_any_length_in_any_catalogue(n_items: int) -> None:
     np.testing.assert_array_equal(pool.ranks, ranks)
     reciprocal = [float(np.float32(sum(1 / rank for rank in row if rank))) for row in ranks.tolist()]
     assert pool.score.tolist() == reciprocal
+
+
+@settings(max_examples=60, deadline=None)
+@given(proposals, st.lists(st.integers(0, ITEMS - 1), min_size=ROWS, max_size=ROWS))
+def test_the_pool_of_given_items_has_what_was_said_of_them(lists: dict[str, Lists], items: list[int]) -> None:
+    candidates = {name: candidates_of(rows) for name, rows in lists.items()}
+    whole = merge(candidates, ROWS, ITEMS)
+    given_items = of_items(whole, np.array(items, np.int32))
+    assert given_items.row.tolist() == list(range(ROWS))
+    assert given_items.indptr.tolist() == list(range(ROWS + 1))
+    assert given_items.item.tolist() == items
+    nothing = (*[None] * len(lists), *[0] * len(lists), 0.0)
+    said = {(int(whole.row[at]), int(whole.item[at])): entry(whole, at) for at in range(len(whole))}
+    for row, item in enumerate(items):
+        assert entry(given_items, row) == said.get((row, item), (row, item, *nothing))

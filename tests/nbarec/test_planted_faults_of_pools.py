@@ -138,6 +138,9 @@ class Rarity(FeatureProvider[NoState]):
     def columns_for(self, state: NoState, request: Request, pool: Pool) -> Mapping[str, AnyArray]:
         return {"rarity": 1.0 / (1 + self.events(request, pool)), "new": self.events(request, pool) == 0}
 
+    def columns(self) -> Mapping[str, str]:
+        return {"rarity": "1 / (1 + events of the item)", "new": "whether the item has no event"}
+
     def events(self, request: Request, pool: Pool) -> AnyArray:
         column = request.catalog.columns["events"]
         assert isinstance(column, NumberColumn)
@@ -150,7 +153,7 @@ class OneOverNothing(Rarity):
 
     def columns_for(self, state: NoState, request: Request, pool: Pool) -> Mapping[str, AnyArray]:
         with np.errstate(divide="ignore"):
-            return {"rarity": 1.0 / self.events(request, pool)}
+            return {**super().columns_for(state, request, pool), "rarity": 1.0 / self.events(request, pool)}
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,22 @@ class BreaksWithoutEntries(Rarity):
         return {"first": np.full(len(pool), pool.item[0] * 0.0)}
 
 
+@dataclass(frozen=True)
+class KeepsOneToItself(Rarity):
+    """It tells of one of its two columns."""
+
+    def columns(self) -> Mapping[str, str]:
+        return {"rarity": "1 / (1 + events of the item)"}
+
+
+@dataclass(frozen=True)
+class SaysNothing(Rarity):
+    """It names its columns and does not say what they are."""
+
+    def columns(self) -> Mapping[str, str]:
+        return dict.fromkeys(super().columns(), "")
+
+
 FAULTS: list[tuple[str, Component]] = [
     ("empty_pool", NeedsEntries()),
     ("finite_scores", DividesByNothing()),
@@ -182,6 +201,8 @@ FAULTS: list[tuple[str, Component]] = [
     ("finite_or_missing", OneOverNothing()),
     ("same_columns_always", OnlyWithUsers()),
     ("empty_pool", BreaksWithoutEntries()),
+    ("columns_documented", KeepsOneToItself()),
+    ("columns_documented", SaysNothing()),
 ]
 
 
