@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TUNED = (*VARIED, "data.feedback")
 """What ranges may be about: the rest says what is measured. What is relevant goes by the feedback as configured."""
 
+TUNED_PATHS = tuple(f"{one}." for one in TUNED)
+
 DIGITS = 4
 """Significant digits of the numbers that are tried: nobody wants to read more of them in a config."""
 
@@ -121,17 +123,22 @@ class Dimension:
         low, high = self.ends
         return Scalar(mark, min(max(float(f"{value:.{DIGITS}g}"), low), high))
 
-    def problems(self, pipeline: Pipeline) -> Iterator[Problem]:
-        """What is wrong with the path, or with a value, where it stands in the file."""
-        if not any(self.path.startswith(f"{one}.") for one in TUNED):
+    def own_problems(self, pipeline: Pipeline) -> list[Problem]:
+        """What is wrong with the path, and with the values beside each other, where it stands in the file."""
+        found, mark = [], self.mark
+        if not self.path.startswith(TUNED_PATHS):
             said = f"tune can't change {self.path!r}; it may change what stands in {', '.join(TUNED)}"
-            yield Problem(said, self.mark)
-            return
+            found.append(Problem(said, mark))
         if self.path.startswith("data.") and pipeline.plan is not None and pipeline.plan.each == "event":
-            yield Problem(f"tune can't change {self.path!r} where evaluate measures each: event", self.mark)
+            found.append(Problem(f"tune can't change {self.path!r} where evaluate measures each: event", mark))
         if self.range.choice is not None and len(self.choices) < len(self.range.choice.items):
-            yield Problem(f"tune, {self.path}: two values of the choice are alike; keep one of them", self.mark)
-        for node in self.first_tried():
+            found.append(Problem(f"tune, {self.path}: two values of the choice are alike; keep one of them", mark))
+        return found
+
+    def problems(self, pipeline: Pipeline) -> Iterator[Problem]:
+        """All that is wrong, also with a value, where it stands in the file."""
+        yield from self.own_problems(pipeline)
+        for node in self.first_tried() if self.path.startswith(TUNED_PATHS) else ():
             try:
                 pipeline.with_values({self.path: node})
             except ConfigError as error:
@@ -165,8 +172,7 @@ class TuningPlan:
         metric = _metric(config, pipeline, section, problems)
         split = _validation_split(config, pipeline, section, problems)
         dimensions = _dimensions(config, section)
-        for dimension in dimensions:
-            problems.extend(dimension.problems(pipeline))
+        problems.extend(_range_problems(dimensions, pipeline))
         if problems or metric is None:
             raise ConfigError(in_order(dict.fromkeys(problems)))
         return cls(config, metric, split, dimensions)
@@ -184,6 +190,32 @@ EXAMPLE = """  tune:
     metric: ndcg@10
     ranges:
       candidates.latent.with.factors: {low: 16, high: 256, log: true, integer: true}"""
+
+
+def _range_problems(dimensions: Sequence[Dimension], pipeline: Pipeline) -> Iterator[Problem]:
+    """What is wrong with any range: values of all are tried in one config, one by one only where it is refused."""
+    wrong = [one for one in dimensions if one.own_problems(pipeline)]
+    for dimension in wrong:
+        yield from dimension.problems(pipeline)
+    left = [one for one in dimensions if one not in wrong]
+    while refused := _refused_together(left, pipeline):  # a step a group of ranges that are refused together
+        paths = {problem.mark.source.removeprefix("--set ") for problem in refused if problem.mark}
+        named = [one for one in left if one.path in paths] or left
+        for dimension in named:
+            yield from dimension.problems(pipeline)
+        left = [one for one in left if one not in named]
+
+
+def _refused_together(dimensions: Sequence[Dimension], pipeline: Pipeline) -> list[Problem]:
+    """Why a config with a value of each range, its own beside every other's, is refused; empty where none is."""
+    tried = [list(dimension.first_tried()) for dimension in dimensions]
+    for at in range(max(map(len, tried), default=0)):  # a step a config: as many as a range has values to try
+        values = {one.path: nodes[min(at, len(nodes) - 1)] for one, nodes in zip(dimensions, tried, strict=True)}
+        try:
+            pipeline.with_values(values)
+        except ConfigError as error:
+            return list(error.problems)
+    return []
 
 
 def check_tuning(pipeline: Pipeline) -> Pipeline:

@@ -66,10 +66,11 @@ def test_the_evaluation_file_keeps_its_contract(result: Path) -> None:
     low, high = figure["ci95"]
     assert low <= figure["mean"] <= high
     generators = {"similar", "people", "latent", "next", "alike", "fresh", "trending"}
-    assert set(found["stages"]) == generators | {"mixed", "newcomers", "discovery"}
+    assert set(found["stages"]) == generators | {"mixed", "engaged", "newcomers", "discovery"}
     assert set(found["stages"]["similar"]["metrics"]) == set(found["metrics"])
+    assert set(found["findings"]) == {"engaged"}
     users = table(result / "evaluation_users.csv")
-    assert len(users) == figure["users"] == found["users"]["evaluated"]
+    assert len(users) == figure["users"] == found["requests"]["evaluated"] > found["users"]["evaluated"]
     assert np.mean([float(row["ndcg@10"]) for row in users]) == pytest.approx(figure["mean"])
 
 
@@ -173,7 +174,7 @@ def test_validate_shows_every_error_at_once(tmp_path: Path, capsys: pytest.Captu
     )
     assert run_command(["validate", MUSIC, str(config)]) == 1
     captured = capsys.readouterr()
-    assert "music.yaml: fine, 16 stages: similar, people" in captured.out
+    assert "music.yaml: fine, 22 stages: similar, people" in captured.out
     for line, message in (
         (2, "did you mean 'seed'?"),
         (3, "music_wrld"),
@@ -195,7 +196,7 @@ def test_update_adds_events_users_and_items(saved: str, tmp_path: Path, capsys: 
     printed = capsys.readouterr().out
     assert "2 event rows = 2 accepted + 0 rejected" in printed
     assert "after: 61 users, 81 items" in printed
-    assert printed.count("  updated") == 9  # seven generators, novelty and mmr
+    assert printed.count("  updated") == 13  # seven generators, three providers, logistic, novelty and mmr
     assert run_command(["recommend", target, "--user", "NEW", "-k", "2"]) == 0
     assert capsys.readouterr().out.startswith("NEW: known user, 2 events")
 

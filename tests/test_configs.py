@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nbarec.marked import to_plain
 from nbarec.model import Model
 from nbarec.pipeline import Pipeline
 from nbarec.reports import Evaluation
@@ -20,13 +21,18 @@ OF_THE_MUSIC_WORLD = {
     "cold_start": {"data.users": 200, "data.songs": 90},
     "diversity": {"data.users": 120, "data.songs": 90},
 }
-OF_FILES = ("seed_music", "movielens", "lastfm")
+OF_FILES = ("seed_music", "movielens", "movielens_learned", "lastfm")
+SMALLER = {"movielens_learned": {"candidates.pairs.with.epochs": 2, "rank.liked.with.held_out.users": 300}}
+"""What takes long even on little data."""
+ELSEWHERE = ("frappe",)
+"""Those with a test file of their own."""
+
 RE_ORDERING = ("Mmr", "Dpp", "Calibrate", "Spacing", "Pin")
 """Filters that move items: behind them slates do not stand in the order of scores."""
 
 
 def test_every_config_is_in_one_of_these_lists() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*OF_THE_MUSIC_WORLD, *OF_FILES}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*OF_THE_MUSIC_WORLD, *OF_FILES, *ELSEWHERE}
 
 
 def check_slates(model: Model) -> None:
@@ -69,7 +75,7 @@ def evaluated(pipeline: Pipeline) -> Evaluation:
 
 @pytest.mark.parametrize("name", OF_FILES)
 def test_the_configs_of_files_run(name: str, data_folder: Path) -> None:
-    check_slates(Pipeline.from_yaml(CONFIGS / f"{name}.yaml").fit())
+    check_slates(Pipeline.from_yaml(CONFIGS / f"{name}.yaml", SMALLER.get(name, {})).fit())
 
 
 def test_the_rules_hold_in_every_slate_of_the_rules_config() -> None:
@@ -92,6 +98,18 @@ def test_the_rules_hold_in_every_slate_of_the_rules_config() -> None:
             shown = [names[item] for item in items]
             assert max(map(shown.count, shown), default=0) <= most
     assert (slate.item >= 0).mean() > 0.8
+
+
+def test_the_learned_ranker_of_movielens_starts_from_the_data_and_the_blend_of_movielens() -> None:
+    names = "movielens", "movielens_learned"
+    plain, learned = (to_plain(Pipeline.from_yaml(CONFIGS / f"{name}.yaml").root) for name in names)
+    for section in ("seed", "data", "slate", "evaluate"):
+        assert learned[section] == plain[section]
+    assert learned["candidates"][: len(plain["candidates"])] == plain["candidates"]
+    assert learned["rank"][0] == plain["rank"][0]
+    held_out = learned["rank"][1]["with"]["held_out"]
+    assert held_out["relevant"] == plain["evaluate"]["relevant"]
+    assert held_out["split"] == plain["evaluate"]["split"]["use"]
 
 
 def test_artists_and_tags_of_lastfm_have_names(data_folder: Path) -> None:

@@ -44,6 +44,22 @@ def test_explain_tells_the_way_of_an_item_and_where_all_others_are(
     assert json.loads(capsys.readouterr().out)["outcome"] == "in the slate at rank 1"
 
 
+def test_of_many_terms_those_that_move_the_score_most_are_told(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    song = json.loads(_first(saved, capsys))["items"][0]["item_id"]
+    assert run_command(["explain", saved, "U0001", song, "--format", "json"]) == 0
+    [step] = [one for one in json.loads(capsys.readouterr().out)["steps"] if one["stage"] == "engaged"]
+    assert sum(step["terms"].values()) == pytest.approx(step["score"], abs=1e-6)
+    assert run_command(["explain", saved, "U0001", song]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    engaged ")]
+    told = re.findall(r"(\S+(?: x \S+| others)?) ([+-][\d.e-]+)", line.partition("score")[2])
+    assert told[0][0] == "base"
+    assert told[-1][0] == f"{len(step['terms']) - 10} others"
+    sizes = [abs(float(amount)) for _, amount in told[1:-1]]
+    assert len(sizes) == 9
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(float(amount) for _, amount in told) == pytest.approx(step["score"], rel=1e-2)
+
+
 def test_recommend_explains_in_every_format(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
     for form, told in (
         ("table", "because "),

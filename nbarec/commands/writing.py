@@ -11,12 +11,18 @@ import numpy as np
 
 from nbarec.batch import Slate
 from nbarec.data import Dataset
-from nbarec.explain import Explanation, Proposal, Step
+from nbarec.explain import Explanation, Part, Proposal, Step
 from nbarec.reports import aligned
 
 Format = Literal["table", "csv", "jsonl"]
 CSV_COLUMNS = ("user_id", "rank", "item_id", "score")
 HISTORY_SHOWN = 5
+
+MOST_TERMS = 10
+"""Terms of one ranker that are read; a learned one may have a hundred."""
+
+BASE = "base"
+"""The term that every item of a learned ranker has."""
 
 
 def write_slates(slates: Iterable[Slate], file: TextIO, form: Format, data: Dataset, *, explained: bool = False) -> int:
@@ -123,9 +129,26 @@ def _proposal_cells(one: Proposal) -> list[str]:
 def _step_cells(one: Step) -> list[str]:
     if not one.rank:
         return [one.stage, "removed" if one.step == "filter" else "below its cut", "", ""]
-    terms = ", ".join(f"{term.name} {term.amount:+.4g}" for term in one.terms)
+    terms = ", ".join(_terms(one.terms))
     score = f"score {one.score:.6g}" if one.step == "rank" else "kept"
     return [one.stage, f"rank {one.rank}", score, terms]
+
+
+def _terms(terms: Sequence[Part]) -> Iterator[str]:
+    """All terms in their order; of more than can be read those that move the score most, and what the others add."""
+    shown = terms if len(terms) <= MOST_TERMS else _largest(terms)
+    for term in shown:
+        yield f"{term.name} {term.amount:+.4g}"
+    if len(shown) < len(terms):
+        rest = sum(term.amount for term in terms) - sum(term.amount for term in shown)
+        yield f"{len(terms) - len(shown)} others {rest:+.4g}"
+
+
+def _largest(terms: Sequence[Part]) -> list[Part]:
+    """What every item gets, `base`, and the terms of the largest size."""
+    base = [term for term in terms if term.name == BASE]
+    moving = sorted((term for term in terms if term.name != BASE), key=lambda term: -abs(term.amount))
+    return [*base, *moving[: MOST_TERMS - len(base)]]
 
 
 def _indented(cells: list[list[str]]) -> list[str]:

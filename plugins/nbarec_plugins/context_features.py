@@ -12,7 +12,6 @@ from nbarec.arrays import Bools, Floats32, Floats64
 from nbarec.batch import Pool, Request
 from nbarec.components import FeatureProvider, param
 from nbarec.data import Dataset
-from nbarec.errors import ConfigError
 from nbarec.expression_values import MissingColumn
 from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
@@ -132,21 +131,12 @@ class ContextFeatures(NamedFeatures[ContextFeaturesState]):
         lifts: dict[str, Mapping[str, Lifts]] = {}
         item_lifts: dict[str, Lifts] = {}
         for context in self.across:  # a step a context, and one a group in it
-            self._check_known(data, context)
+            self._levels(context).check(data)
             levels[context], event, code = self._levels(context).of_events(liked)
             number, item = len(levels[context]), liked.item.take(event)
             lifts[context] = {name: Lifts.of(code, number, item, group) for name, group in groups.items()}
             item_lifts[context] = Lifts.of(code, number, item, themselves)
         return ContextFeaturesState(groups, themselves, levels, lifts, item_lifts)
-
-    def _check_known(self, data: Dataset, context: str) -> None:
-        if len(data.events) and not self._calendar.can_tell(data, context):
-            advice = "; hour and weekday can also be read from their times" if context in _TURNS else ""
-            columns = ", ".join(data.events.columns) or "none"
-            raise ConfigError(
-                f"context_features: `across: {context}` is not known of the events; their columns are: "
-                f"{columns}{advice}; name the column in data.events.columns, or leave {context} out"
-            )
 
     def values(self, state: ContextFeaturesState, request: Request, pool: Pool) -> Mapping[str, Floats64 | Floats32]:
         """Columns of the moment, of the session, and of lifts."""

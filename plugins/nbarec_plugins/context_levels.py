@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nbarec.arrays import Bools, Floats64, Ints64
 from nbarec.batch import Request
+from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.events import Events
 from nbarec.expression_values import MissingColumn
@@ -18,22 +20,38 @@ from nbarec_plugins.item_groups import NONE
 
 DAY_HOURS = 24
 
+CALENDAR = ("hour", "weekday")
+"""What times tell, too."""
+
 
 @dataclass(frozen=True)
 class ContextLevels:
     """The levels of the context called `name`: those of its column, numbers by their whole part. Hours are 0 to 23, by
     the `calendar` where no column tells, and two of them go together if they lie at most `hours` apart.
 
-    Methods raise ConfigError for a column of dates or of several values a row.
+    Methods raise ConfigError for a column of dates or of several values a row, speaking of the `parameter` of the
+    component `who`.
     """
 
     name: str
     calendar: Calendar
     hours: int
+    who: str = "context_features"
+    parameter: str = "across"
 
     @property
     def _who(self) -> str:
-        return f"context_features: `across: {self.name}`"
+        return f"{self.who}: `{self.parameter}: {self.name}`"
+
+    def check(self, data: Dataset) -> None:
+        """Raises ConfigError where there are events, and nothing tells their level."""
+        if len(data.events) and not self.calendar.can_tell(data, self.name):
+            advice = "; hour and weekday can also be read from their times" if self.name in CALENDAR else ""
+            columns = ", ".join(data.events.columns) or "none"
+            raise ConfigError(
+                f"{self._who} is not known of the events; their columns are: {columns}{advice}; name the column in "
+                f"data.events.columns, or leave {self.name} out"
+            )
 
     def of_events(self, events: Events) -> tuple[Ids, Ints64, Ints64]:
         """The levels; and pairs of an event, int64 [M], and a level that goes with its own: int64 [M]."""
@@ -48,16 +66,20 @@ class ContextLevels:
         near = (hour[known].astype(np.int64)[:, None] + apart) % DAY_HOURS
         return Ids.of(range(DAY_HOURS)), np.repeat(known, len(apart)), near.reshape(-1)
 
+    def of_request(self, request: Request) -> tuple[Ids, Ints64]:
+        """The levels that are asked for, and that of each request: int64 [B], `NONE` if unknown."""
+        return coded(self.calendar.of_request(request, self.name), self._who)
+
     def met(self, levels: Ids, past: Events, request: Request) -> Met:
         """Where the level of each request is among `levels`, and how it meets those of the events of its row."""
-        column, asked = self.calendar.of_events(past, self.name), self.calendar.of_request(request, self.name)
+        column = self.calendar.of_events(past, self.name)
         if self.name == "hour":
-            hour = _whole_hours(asked, len(request))
+            hour = _whole_hours(self.calendar.of_request(request, self.name), len(request))
             apart = hours_apart(_whole_hours(column, len(past)), hour.take(past.row))
             code = np.where(np.isnan(hour), NONE, np.nan_to_num(hour)).astype(np.int64)
             return Met(code, ~np.isnan(apart), apart <= self.hours)
         own, code = coded(column, self._who)
-        theirs, wanted = coded(asked, self._who)
+        theirs, wanted = self.of_request(request)
         known = (code != NONE) & (wanted != NONE).take(past.row)
         same = known & (code == recoded(theirs, wanted, own).take(past.row))
         return Met(recoded(theirs, wanted, levels), known, same)
@@ -71,6 +93,22 @@ class Met:
     code: Ints64
     known: Bools
     same: Bools
+
+
+def agreeing(contexts: Sequence[ContextLevels], past: Events, request: Request) -> Bools:
+    """In which of these contexts each event of a history goes with its request: bool [contexts, events]."""
+    found = np.zeros((len(contexts), len(past)), bool)
+    for at, context in enumerate(contexts):  # a step a context
+        found[at] = context.met(Ids.of([]), past, request).same
+    return found
+
+
+def of_other_moments(contexts: Sequence[ContextLevels], past: Events, request: Request) -> Events:
+    """The events that differ from their request in one of these contexts at least, all where none is named; the rows
+    stay."""
+    if not contexts:
+        return past
+    return past.where(np.asarray(agreeing(contexts, past, request).sum(axis=0) < len(contexts)))
 
 
 def _whole_hours(column: Column | MissingColumn, size: int) -> Floats64:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -90,6 +91,9 @@ class Machine:
         """
         margin = np.empty(len(active))
         for block, inside in active.blocks():
+            if self.has_pairs and not self.field_aware:
+                margin[block] = self._plain_margins(inside)
+                continue
             margin[block] = self.base + self._linear(inside, np.float64)
             if self.has_pairs:
                 margin[block] += self._pairs(inside, np.float64)
@@ -137,6 +141,28 @@ class Machine:
             np.concatenate(found).astype(np.float32, copy=False),
             np.concatenate([group.counts for group in groups]),
         )
+
+    def _plain_margins(self, active: Active) -> Floats64:
+        """Margins in the plain form, by the lemma that `_pairs` has too; |v|^2 of a level is worked out once."""
+        vectors, singles = np.zeros((len(active), self.vectors.shape[1])), np.zeros((len(active), 2))
+        plain = (active.value == 1).all(axis=1).tolist()  # times 1 changes nothing
+        for level, value, is_plain in zip(active.level, active.value, plain, strict=True):  # a step a field, in order
+            own, single = self.vectors.take(level, axis=0), self._singles.take(level, axis=0)
+            if not is_plain:
+                exact = value.astype(np.float64)[:, None]
+                vectors += own * exact
+                singles += single * np.concatenate([exact, exact * exact], axis=1)
+                continue
+            vectors += own
+            singles += single
+        pairs = np.einsum("nk,nk->n", vectors, vectors) - singles[:, 1]
+        return np.asarray(self.base + singles[:, 0] + 0.5 * pairs, np.float64)
+
+    @cached_property
+    def _singles(self) -> Floats64:
+        """w and |v|^2 of each level: float64 [L, 2]."""
+        norms = np.einsum("lk,lk->l", self.vectors, self.vectors, dtype=np.float64)
+        return frozen(np.stack([self.linear.astype(np.float64), norms], axis=1))
 
     def _weighed(self, active: Active, field: int, dtype: type[np.floating]) -> AnyArray:
         weight: AnyArray = self.linear.take(active.level[field]).astype(dtype)

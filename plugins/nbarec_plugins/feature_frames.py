@@ -11,6 +11,7 @@ import numpy as np
 
 from nbarec.arrays import AnyArray, Bools, Floats32, Ints32, Ints64, Uints64, frozen
 from nbarec.batch import Pool, Request
+from nbarec.data import FLOAT32_LIMIT
 from nbarec.ids import Ids
 from nbarec.tables import TagsColumn
 from nbarec_plugins.named_columns import Named, levels_of, named, numbers_of
@@ -73,9 +74,14 @@ class Layout:
         codes = np.zeros((len(self.categories), len(pool)), np.int32)
         # A step a column: each is read in one go for all entries.
         for row, name in enumerate(self.plain):
+            given = pool.features.get(name)
+            if given is not None and given.dtype == np.float32:  # as most providers have it
+                numbers[row] = given
+                continue
             found = named(name, request, pool)
             numbers[row] = np.nan if found is None else numbers_of(found, request, pool)
         first = len(self.plain)
+        np.clip(numbers[:first], -FLOAT32_LIMIT, FLOAT32_LIMIT, out=numbers[:first])
         for name, levels in zip(self.tags, self.tag_levels, strict=True):
             self._read_tags(name, named(name, request, pool), pool, numbers[first : first + len(levels)])
             first += len(levels)

@@ -169,8 +169,11 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
         if state.model is None:
             expanded(self.needed(), request, pool)
             return as_scores(_squashed(pool.score))
-        frame = state.layout.frame(request, pool)
-        return as_scores(state.calibration.apply(self._margins(state, state.model, frame)))
+        return self.scores(state, state.model, state.layout.frame(request, pool))
+
+    def scores(self, state: LearnedState[M], model: M, frame: Frame) -> Floats32:
+        """The probability of engagement of each entry of a frame, by the state's own model: float32 [N]."""
+        return as_scores(state.calibration.apply(self._margins(state, model, frame)))
 
     def terms(self, state: LearnedState[M], request: Request, pool: Pool) -> Mapping[str, Floats64] | None:
         """The parts of the log-odds on the scale of probabilities; the score as one part where nothing was learnt.

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nbarec.arrays import Floats64, frozen
+from nbarec.arrays import Floats32, Floats64, frozen
 from nbarec.components import Ranker, param
 from nbarec.data import Dataset
 from nbarec.hookspecs import hookimpl
@@ -16,6 +16,9 @@ from nbarec_plugins.feature_frames import Frame, Layout, Lesson
 from nbarec_plugins.learned import Learned, LearnedState
 from nbarec_plugins.logistic_slots import Slot, slots_of
 from nbarec_plugins.logistic_training import Scales, trained
+
+BLOCK = 1 << 12
+"""Entries whose parts are worked out at a time."""
 
 STRONGEST = 30
 """Features that findings tell."""
@@ -139,8 +142,13 @@ class Logistic(Learned[LogisticModel]):
     def margins(self, model: LogisticModel, layout: Layout, frame: Frame) -> Floats64:
         """The log-odds of each entry: float64 [N], added up feature by feature."""
         total = np.full(len(frame), model.base)
-        for _, part in _parts(model, layout, frame):
-            total += part
+        for start in range(0, len(frame), BLOCK):  # a step a block: what bounds the memory
+            block = slice(start, start + BLOCK)
+            # One pass a feature, in their order: an entry's sum never depends on the shape of the batch.
+            for part in _number_parts(model, frame.numbers[block]):
+                total[block] += part
+        for slot, levels in zip(model.slots, model.levels, strict=True):
+            total += levels.take(slot.level(frame))
         return total
 
     def parts(self, model: LogisticModel, layout: Layout, frame: Frame) -> Mapping[str, Floats64]:
@@ -164,13 +172,19 @@ class Logistic(Learned[LogisticModel]):
 
 def _parts(model: LogisticModel, layout: Layout, frame: Frame) -> Iterator[tuple[str, Floats64]]:
     """Each feature's name, and what it adds to every entry's log-odds: float64 [N]."""
-    # One pass a feature, in their order: an entry's sum never depends on the shape of the batch.
-    each = zip(layout.numbers, frame.numbers.T, model.mean, model.slope, model.known, model.unknown, strict=True)
-    for name, values, mean, slope, known, unknown in each:
-        part = (values.astype(np.float64) - mean) * slope + known
-        yield name, np.where(np.isnan(part), unknown, part)
+    yield from zip(layout.numbers, _number_parts(model, frame.numbers), strict=True)
     for slot, levels in zip(model.slots, model.levels, strict=True):
         yield slot.name, levels.take(slot.level(frame))
+
+
+def _number_parts(model: LogisticModel, values: Floats32) -> Floats64:
+    """What each number adds to the log-odds of each entry: float64 [P, N], of `values` float32 [N, P]."""
+    part = values.T.astype(np.float64)
+    part -= model.mean[:, None]
+    part *= model.slope[:, None]
+    part += model.known[:, None]
+    np.copyto(part, model.unknown[:, None], where=np.isnan(part))
+    return part
 
 
 @hookimpl

@@ -89,9 +89,9 @@ class Fields:
 
 
 def _thinned(values: Floats32, bins: int) -> Floats32:
-    """`values` float32 [N, P] with most repeats of a frequent value taken out (NaN): one that would fill a bin by itself
-    gets one, and the others share the rest evenly. Without this, a count that is 0 nearly always would have no bins to
-    tell 1 from 100 (greedy binning, as in LightGBM: Ke et al. 2017)."""
+    """`values` float32 [N, P] with most repeats of a frequent value taken out (NaN), so that one that would fill a bin
+    by itself gets one, and the others share the rest evenly: a count that is 0 nearly always has bins to tell 1 from
+    100 (greedy binning, as in LightGBM: Ke et al. 2017)."""
     thinned = values.copy()
     for column in range(
         values.shape[1]

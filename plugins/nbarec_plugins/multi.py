@@ -222,11 +222,15 @@ class Multi(LearningRanker[MultiState]):
 
     def _shares(self, state: MultiState, request: Request, pool: Pool) -> Iterator[tuple[str, Floats64]]:
         """Each label that something was learnt of, and what it adds to every entry's score: float64 [N]."""
+        layout, frame = None, None
         for name, known in self._states(state):
-            if known.model is not None:
-                chance = self.learner.rank(known, request, pool).astype(np.float64)
-                told = chance if self.combine == "sum" else np.log(np.maximum(chance, LEAST))
-                yield name, self.labels_[name].weight * told
+            if known.model is None:
+                continue
+            if frame is None or known.layout != layout:  # labels that learn from the same entries have the same one
+                layout, frame = known.layout, known.layout.frame(request, pool)
+            chance = self.learner.scores(known, known.model, frame).astype(np.float64)
+            told = chance if self.combine == "sum" else np.log(np.maximum(chance, LEAST))
+            yield name, self.labels_[name].weight * told
 
 
 def learner_named(name: str) -> type[Learned[Any]]:

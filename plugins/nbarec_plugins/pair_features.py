@@ -17,6 +17,7 @@ from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.params import StageRef
 from nbarec.work import current
+from nbarec_plugins.context_levels import ContextLevels, of_other_moments
 from nbarec_plugins.event_features import (
     Calendar,
     Skips,
@@ -31,6 +32,7 @@ from nbarec_plugins.feature_columns import Lines, NamedFeatures, ratio, word
 from nbarec_plugins.group_counts import GroupCounts
 from nbarec_plugins.item_groups import Cells, ItemGroups, groups_named, read
 from nbarec_plugins.neighbours import Measure, Signal
+from nbarec_plugins.pair_contexts import at_contexts, context_lines
 from nbarec_plugins.sparse_rows import SparseRows, sums_at
 from nbarec_plugins.unit_cosines import mean_and_max
 
@@ -61,13 +63,22 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
       `pair_artist_share` of all events whose artist is known; `pair_artist_days_since` the last; `pair_artist_skips`,
       the share of skips; and by the hour of the day: `pair_artist_at_hour`, their share among the events within `hours`
       of the request's hour, and `pair_artist_hour_share`, the share of them that lie there.
+    * with `at: [device]`, of the user's events whose device is that of the request: `pair_item_at_device`, how many are
+      with the item; `pair_item_at_device_share` of all of them; and `pair_item_at_device_lift`, for n such events
+      ln((n + `prior`) / (e + `prior`)), with e = (events with the item) (events at this device) / (events) of those
+      whose device is known (DuMouchel 1999). `pair_item_at_all`: in how many contexts of `at` an event with the item
+      agrees at most.
 
     Of an item with several levels (tags) it is the mean over these, and of days since the least. Numbers and dates are
     cut into 10 ranges of about as many items each. The hour is `context.hour`, of events their column `hour`; where
-    there is none, it is that of the moment, `utc_offset` hours ahead of UTC.
+    there is none, it is that of the moment, `utc_offset` hours ahead of UTC. With `at: [hour]` hours agree that lie at
+    most `hours` apart; other numbers agree by their whole part. With `moment`, nothing counts the events that agree
+    with the request in all of these contexts: in data that hold an item only once for each user and moment, those that
+    are there already would speak against themselves (see `again`).
 
     Liked items are those with an event of positive weight. Without a history, shares, days and similarities are unknown
-    (NaN), and so are the similarities of an item that nobody had, and everything of `by` for an item without a level.
+    (NaN), and so are the similarities of an item that nobody had, everything of `by` for an item without a level,
+    everything of `at` where the context of the request is, and lifts of an item that the user never took.
 
     >>> from nbarec.testing.worlds import pool_in_order, request_for, tiny_world
     >>> data, provider = tiny_world(), PairFeatures(by=("artist",))
@@ -81,11 +92,16 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
     name: ClassVar[str] = "pair_features"
 
     by: tuple[str, ...] = param((), doc="Columns of the catalogue whose levels group items: artist, genre, moods.")
+    at: tuple[str, ...] = param((), doc="Contexts in which the user's events with the item are counted: device, hour.")
+    moment: tuple[str, ...] = param(
+        (), doc="Contexts in which the data hold an item only once a user; events that agree in all are not counted."
+    )
     last: int = param(50, ge=1, le=500, doc="How many of the items that the user liked last are compared with.")
     neighbors: int = param(50, ge=1, doc="How many of the most similar items each item keeps.")
     shrink: float = param(10.0, ge=0, doc="Cosines of n common users are multiplied by n / (n + shrink).")
     vectors: StageRef | None = param(None, doc="A generator whose item vectors are compared as well.")
     hours: float = param(2.0, ge=0, le=12, doc="How far from the request's hour an event counts as at that hour.")
+    prior: float = param(2.0, gt=0, doc="How many expected events halve what the user's own say of a lift.")
     utc_offset: float = param(0.0, ge=-14, le=14, doc="Hours that the users' clock is ahead of UTC.")
     skipped: Expression | None = param(None, doc="Which events were skips; those of negative weight if left out.")
 
@@ -109,6 +125,7 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
                 (f"pair_{self.vectors}_mean", f"mean cosine of {self.vectors}'s vectors with the user's last items"),
                 (f"pair_{self.vectors}_max", f"largest cosine of {self.vectors}'s vectors with the user's last items"),
             ]
+        lines += context_lines(self.at)
         return lines + [line for name in self.by for line in self._group_lines(word(name))]
 
     def _group_lines(self, name: str) -> Lines:
@@ -122,8 +139,18 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
             (f"pair_{name}_hour_share", f"share of the user's events with the item's {name} that lie {near}"),
         ]
 
+    @property
+    def _at(self) -> list[ContextLevels]:
+        # Levels are whole hours, so part of an hour further brings no other one in.
+        return [ContextLevels(one, Calendar(self.utc_offset), int(self.hours), self.name, "at") for one in self.at]
+
+    @property
+    def _moment(self) -> list[ContextLevels]:
+        return [ContextLevels(one, Calendar(self.utc_offset), 0, self.name, "moment") for one in self.moment]
+
     def fit(self, data: Dataset, rng: np.random.Generator) -> PairFeaturesState:
-        """Groups and neighbours; deterministic. Raises ConfigError where `by` or `skipped` does not fit the data."""
+        """Groups and neighbours; deterministic. Raises ConfigError where `by`, `at`, `moment` or `skipped` does not fit
+        the data."""
         return self._learnt(data)
 
     def update(self, state: PairFeaturesState, data: Dataset, new: Dataset) -> PairFeaturesState:
@@ -133,6 +160,8 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
     def _learnt(self, data: Dataset) -> PairFeaturesState:
         groups = groups_named(data.catalog, self.by, "pair_features")
         Skips(self.skipped).check(data)
+        for context in (*self._at, *self._moment):
+            context.check(data)
         signal = Signal.of(data.events, "cosine")
         every = np.arange(data.events.n_items)
         near = Measure("cosine", self.shrink).nearest(signal, every, self.neighbors)
@@ -140,9 +169,9 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
 
     def values(self, state: PairFeaturesState, request: Request, pool: Pool) -> Mapping[str, Floats64]:
         """Sums over each row's history, in the order of time."""
-        past = known_by_now(request)
+        past = of_other_moments(self._moment, known_by_now(request), request)
         liked = last_items(past.where(past.weight > 0), self.last)
-        told = _plays(past, request, pool)
+        told = self._plays(past, request, pool)
         told["pair_similarity_mean"], told["pair_similarity_max"] = _similarities(state, liked, pool)
         if self.vectors is not None:
             found = mean_and_max(pool.vectors[self.vectors], pool.indptr, pool.item, liked.indptr, liked.item)
@@ -153,15 +182,15 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
                 told.update(profile.told(word(name), state.groups[name], pool))
         return told
 
-
-def _plays(past: Events, request: Request, pool: Pool) -> dict[str, Floats64]:
-    cells = Cells.of(past.row, past.item.astype(np.int64), past.rows, request.n_items, len(pool))
-    at = cells.find(pool.row.astype(np.int64), pool.item.astype(np.int64))
-    last = read(latest_of(cells.cell, past.time, cells.places), at)
-    return {
-        "pair_item_events": read(cells.counts(), at),
-        "pair_item_days_since": days_before(request.now.take(pool.row), last),
-    }
+    def _plays(self, past: Events, request: Request, pool: Pool) -> dict[str, Floats64]:
+        cells = Cells.of(past.row, past.item.astype(np.int64), past.rows, request.n_items, len(pool))
+        at = cells.find(pool.row.astype(np.int64), pool.item.astype(np.int64))
+        last = read(latest_of(cells.cell, past.time, cells.places), at)
+        return {
+            "pair_item_events": read(cells.counts(), at),
+            "pair_item_days_since": days_before(request.now.take(pool.row), last),
+            **at_contexts(self._at, past, request, pool, cells, at, self.prior),
+        }
 
 
 def _similarities(state: PairFeaturesState, liked: Events, pool: Pool) -> tuple[Floats64, Floats64]:

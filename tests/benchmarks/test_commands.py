@@ -20,7 +20,7 @@ from bench.questions import QUESTIONS
 from bench.side_by_side import Side
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-COMMANDS = ("speed", "latency", "growth", "pipeline")
+COMMANDS = ("speed", "latency", "growth", "pipeline", "context_effects")
 
 
 @pytest.fixture(scope="module")

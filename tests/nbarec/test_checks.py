@@ -20,6 +20,7 @@ from nbarec.params import Duration, StageRef
 from nbarec.plugins import Provider, Registered, registry
 from nbarec.testing.checks import Check, CheckFailed, NotApplicable, checks
 from nbarec_plugins.adjust import Novelty, PopularityPenalty, Recency
+from nbarec_plugins.again import Again
 from nbarec_plugins.als import Als
 from nbarec_plugins.blend import Blend, Case
 from nbarec_plugins.boost import Boost
@@ -63,6 +64,8 @@ from nbarec_plugins.weighted import Weighted
 
 EXPLICIT = Expression("item.explicit")
 STAGES: list[Component] = [
+    Again(half_life=Duration("10d")),
+    Again(across=("device",)),
     Als(factors=3, iterations=3),
     Als(mode="explicit", factors=3, iterations=3),
     Bpr(factors=3, epochs=2),

@@ -65,12 +65,25 @@ def slices_of(pipeline: Pipeline) -> Iterator[Tree]:
             named = {*stage.component.generators_named(), *stage.component.vectors_named()}
             needed = [entry for name, entry in generators.items() if name in named]
             yield {**base, "candidates": needed or list(generators.values())[:1], section: [entries[section][stage.id]]}
-    rest = {key: value for key, value in tree.items() if key not in bound}
+    rest = {key: value for key, value in tree.items() if key not in (*bound, "features")}
+    fallback = generators.get(tree.get("slate", {}).get("fallback"))
+    rest["candidates"] = [fallback] if fallback else list(generators.values())
+    # What other sections say of stages is kept with the stages.
     if variants := tree.get("evaluate", {}).get("variants", {}):
         two = dict(list(variants.items())[:2])
-        rest |= {"filters": tree["filters"], "evaluate": {**tree["evaluate"], "variants": two}}
-    fallback = generators.get(tree.get("slate", {}).get("fallback"))
-    yield {**rest, "candidates": [fallback] if fallback else list(generators.values())}
+        rest |= stages_named(tree, [path for values in two.values() for path in values])
+        rest["evaluate"] = {**tree["evaluate"], "variants": two}
+    if tune := tree.get("tune"):
+        two = dict(list(tune["ranges"].items())[:2])
+        rest |= {**stages_named(tree, list(two)), "tune": {**tune, "ranges": two}}
+    yield rest
+
+
+def stages_named(tree: Tree, paths: list[str]) -> Tree:
+    """The sections of stages that dotted paths lead into, and what their rankers and filters look back on."""
+    named = {path.partition(".")[0] for path in paths}
+    later = {"features", "candidates"} if named & {"rank", "filters"} else set()
+    return {section: tree[section] for section in (*KINDS, "features") if section in named | later and section in tree}
 
 
 def refusals(tree: Tree) -> tuple[bool, bool]:
