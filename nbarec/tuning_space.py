@@ -27,6 +27,7 @@ TUNED = (*VARIED, "data.feedback")
 """What ranges may be about: the rest says what is measured. What is relevant goes by the feedback as configured."""
 
 TUNED_PATHS = tuple(f"{one}." for one in TUNED)
+NO_TUNING = {"tune": None}  # need not be read again for every value that it names
 
 DIGITS = 4
 """Significant digits of the numbers that are tried: nobody wants to read more of them in a config."""
@@ -140,7 +141,7 @@ class Dimension:
         yield from self.own_problems(pipeline)
         for node in self.first_tried() if self.path.startswith(TUNED_PATHS) else ():
             try:
-                pipeline.with_values({self.path: node})
+                pipeline.with_values({self.path: node, **NO_TUNING})
             except ConfigError as error:
                 for problem in error.problems:
                     at_path = problem.mark is None or problem.mark.source == f"--set {self.path}"
@@ -187,17 +188,16 @@ class TuningPlan:
 
 
 EXAMPLE = """  tune:
-    metric: ndcg@10
     ranges:
       candidates.latent.with.factors: {low: 16, high: 256, log: true, integer: true}"""
 
 
 def _range_problems(dimensions: Sequence[Dimension], pipeline: Pipeline) -> Iterator[Problem]:
     """What is wrong with any range: values of all are tried in one config, one by one only where it is refused."""
-    wrong = [one for one in dimensions if one.own_problems(pipeline)]
+    wrong, left = [one for one in dimensions if one.own_problems(pipeline)], list(dimensions)
     for dimension in wrong:
         yield from dimension.problems(pipeline)
-    left = [one for one in dimensions if one not in wrong]
+        left.remove(dimension)
     while refused := _refused_together(left, pipeline):  # a step a group of ranges that are refused together
         paths = {problem.mark.source.removeprefix("--set ") for problem in refused if problem.mark}
         named = [one for one in left if one.path in paths] or left
@@ -212,7 +212,7 @@ def _refused_together(dimensions: Sequence[Dimension], pipeline: Pipeline) -> li
     for at in range(max(map(len, tried), default=0)):  # a step a config: as many as a range has values to try
         values = {one.path: nodes[min(at, len(nodes) - 1)] for one, nodes in zip(dimensions, tried, strict=True)}
         try:
-            pipeline.with_values(values)
+            pipeline.with_values({**values, **NO_TUNING})
         except ConfigError as error:
             return list(error.problems)
     return []

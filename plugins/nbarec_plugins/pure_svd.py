@@ -58,9 +58,9 @@ class PureSvd(CandidateGenerator[PureSvdState]):
     items, and the score an ideal low-pass filter on it (Shen et al. 2021).
 
     The right number of factors depends on the data as few parameters do: some dozens for a thousand items, hundreds for
-    tens of thousands. Left out, it is one for 40 items, but at least 16 and at most 1024. There is no training: one truncated decomposition, equal but for its `tolerance` whatever the
-    seed. A user is projected from the history that was sent. Only items of positive score are proposed: none to a user
-    without a history, and none that nobody has.
+    tens of thousands. Left out, it is one for 40 items, but at least 16 and at most 1024. There is no training: one
+    truncated decomposition, equal but for its `tolerance` whatever the seed. A user is projected from the history that
+    was sent. Only items of positive score are proposed: none to a user without a history, and none that nobody has.
 
     >>> drinks = {"ann": "tea milk", "bob": "tea milk", "cat": "rum cola", "dan": "rum cola", "eve": "tea"}
     >>> pairs = [(user, item) for user, listed in drinks.items() for item in listed.split()]

@@ -65,17 +65,14 @@ def slices_of(pipeline: Pipeline) -> Iterator[Tree]:
             named = {*stage.component.generators_named(), *stage.component.vectors_named()}
             needed = [entry for name, entry in generators.items() if name in named]
             yield {**base, "candidates": needed or list(generators.values())[:1], section: [entries[section][stage.id]]}
-    rest = {key: value for key, value in tree.items() if key not in (*bound, "features")}
+    # Ends and steps of `tune.ranges` are checked against each other and against stages, which no schema can see.
+    rest = {key: value for key, value in tree.items() if key not in (*bound, "features", "tune")}
     fallback = generators.get(tree.get("slate", {}).get("fallback"))
     rest["candidates"] = [fallback] if fallback else list(generators.values())
-    # What other sections say of stages is kept with the stages.
     if variants := tree.get("evaluate", {}).get("variants", {}):
         two = dict(list(variants.items())[:2])
         rest |= stages_named(tree, [path for values in two.values() for path in values])
         rest["evaluate"] = {**tree["evaluate"], "variants": two}
-    if tune := tree.get("tune"):
-        two = dict(list(tune["ranges"].items())[:2])
-        rest |= {**stages_named(tree, list(two)), "tune": {**tune, "ranges": two}}
     yield rest
 
 

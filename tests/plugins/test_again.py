@@ -104,11 +104,14 @@ def slow(model: Again, one: Any) -> dict[int, float]:
         if not model.moment or not all(same(name, event, now, device, hour, 0) for name in model.moment)
     ]
     newest, scores = max((event["time"] for event in past), default=0), defaultdict[int, float](float)
+    sizes = defaultdict[int, float](float)
     for event in past:
         decay = 1.0 if model.half_life is None else 0.5 ** ((newest - event["time"]) / model.half_life)
         others = sum(not same(name, event, now, device, hour, model.hours) for name in model.across)
-        scores[event["item"]] += event["weight"] * decay * model.elsewhere**others
-    return {item: score for item, score in scores.items() if score > 1e-9 and item not in without}
+        amount = event["weight"] * decay * model.elsewhere**others
+        scores[event["item"]] += amount
+        sizes[event["item"]] += abs(amount)
+    return {item: score for item, score in scores.items() if score > 1e-9 * sizes[item] and item not in without}
 
 
 @given(models, asks, st.integers(0, 12))
