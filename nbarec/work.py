@@ -66,8 +66,8 @@ def in_shards(function: Callable[[X, Shared], R], shards: Iterable[X], shared: S
     """`function(shard, shared)` of every shard, in the order of shards, by as many threads as there are workers.
 
     What `Executor.map_shards` says holds here too. A shard that itself asks for shards does them one by one: its
-    workers are busy. NumPy lets go of Python's lock in sort, take, bincount, partition, matvec, einsum and products,
-    and holds it in `ufunc.at` and in indexing with arrays: a shard of the latter gains nothing from threads.
+    workers are busy. NumPy lets go of Python's lock in sort, take, partition, matvec, einsum and products, and holds
+    it in `ufunc.at`, in bincount and in indexing with arrays: a shard of the latter gains nothing from threads.
     """
     work = current()
 
