@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbarec.arrays import AnyArray, Floats32, Floats64, Ints32, Ints64, frozen
-from nbarec.work import in_shards
+from nbarec.work import on_shards
 from nbarec_plugins.feature_bins import HIGHEST
 
 GRID = 2.0**28
@@ -54,12 +54,11 @@ class Trees:
         total = np.empty(len(values))
         leaves = np.ascontiguousarray(self.expected[:, -(2**self.depth) :]).ravel()
 
-        def fill(block: slice, _shared: object) -> None:
+        def fill(block: slice) -> None:
             *_, place = self._descent(both_sides(values[block]))
             total[block] = leaves.take(place).sum(axis=0) + self.base
 
-        for _ in in_shards(fill, blocks(len(values))):
-            pass
+        on_shards(fill, blocks(len(values)))
         return total
 
     def contributions(self, values: Floats32) -> tuple[Floats64, float]:
@@ -71,11 +70,10 @@ class Trees:
         """
         parts = np.empty((len(values), self.features))
 
-        def fill(block: slice, _shared: object) -> None:
+        def fill(block: slice) -> None:
             parts[block] = self._changes(values[block])
 
-        for _ in in_shards(fill, blocks(len(values))):
-            pass
+        on_shards(fill, blocks(len(values)))
         return parts, self.start
 
     @property
