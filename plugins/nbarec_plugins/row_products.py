@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -27,8 +27,16 @@ BLOCK = 1 << 21
 COUNTED = 0.3
 """A row with more pairs than this share of the columns has a counter a column: sorting would take longer (measured)."""
 
+COUNTED_SHORT = 2.0
+"""The same where columns are short numbers that NumPy sorts as fast as it counts them: one worker takes as long either
+way, and several gain, as sorts let go of Python's lock and counts don't."""
+
 SUMMED = 0.2
 """The same where pairs are added up and not only counted."""
+
+SORTS_SHORT = "AVX512_ICL"
+"""What a processor must have for NumPy to sort 16-bit numbers by vector instructions; without, it takes thirty times as
+long."""
 
 SHARD = 8
 """Blocks a shard, at most: what does not need whole rows of columns is done for all of them at once."""
@@ -101,9 +109,19 @@ class Product:
         return current().block_bytes(BLOCK) // 8
 
     @cached_property
+    def counts_alone(self) -> bool:
+        """Whether no sums are asked for that are not counts."""
+        return self.ones or not self.terms
+
+    @cached_property
+    def short(self) -> bool:
+        """Whether pairs are sorted as 16-bit numbers."""
+        return self.counts_alone and self.right.column.dtype == np.uint16 and _sorts_short()
+
+    @cached_property
     def _most_sorted(self) -> int:
         """How many strips a row may lead to that is sorted."""
-        share = COUNTED if self.ones or not self.terms else SUMMED
+        share = SUMMED if not self.counts_alone else COUNTED_SHORT if self.short else COUNTED
         return int(share * self.right.columns / LANES)
 
     def _crowded(self, width: int) -> bool:
@@ -135,10 +153,16 @@ class Product:
         first, strips = self.right.first.take(middle), self.right.strips.take(middle)
         first[last], strips[last] = self.right.empty, longest - width
         strip = concat_ranges(first, strips).reshape(1, -1)
-        if self.ones or not self.terms:
+        if self.counts_alone:
             return _Pairs(self, strip, np.empty(0), np.empty(0))
         left = np.repeat(self.left.value.take(entry, mode="clip"), strips)
         return _Pairs(self, strip, left, np.repeat(self.right.level.take(middle), strips))
+
+
+@cache
+def _sorts_short() -> bool:
+    """Whether NumPy has fast sorts of 16-bit numbers here."""
+    return SORTS_SHORT in (np.show_config(mode="dicts") or {}).get("SIMD Extensions", {}).get("found", ())
 
 
 @dataclass(frozen=True)
@@ -188,6 +212,8 @@ class _Pairs:
         right = self.product.right
         column = right.column.take(self.strip.reshape(-1), axis=0, mode="clip").reshape(len(self.strip), -1)
         shared = self._shared
+        if self.product.short:
+            return column, 0
         bits = (column.shape[1] // shared).bit_length() if len(self.left) else 0
         key: AnyArray = column.astype(np.uint32 if right.columns.bit_length() + bits <= 32 else np.int64)
         if bits:

@@ -30,7 +30,7 @@ def found_by(scores: np.ndarray, excluded: Csr, limit: int, chosen: tuple[int, f
     """The best of a product whose rows are these scores: that of the identity with them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_products, "BLOCK", chosen[0])
-        for share in ("COUNTED", "SUMMED"):
+        for share in ("COUNTED", "COUNTED_SHORT", "SUMMED"):
             patch.setattr(row_products, share, chosen[1])
         patch.setattr(overlaps, "SPARE", chosen[2])
         product = Product(sparse(np.eye(len(scores))), sparse(scores).strips, (np.multiply,))

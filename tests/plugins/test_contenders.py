@@ -33,7 +33,7 @@ def sparse(dense: np.ndarray) -> SparseRows:
 def way(block: int, crowded: float, spare: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_products, "BLOCK", block)
-        for share in ("COUNTED", "SUMMED"):
+        for share in ("COUNTED", "COUNTED_SHORT", "SUMMED"):
             patch.setattr(row_products, share, crowded)
         patch.setattr(overlaps, "SPARE", spare)
         yield

@@ -47,7 +47,7 @@ def world(kind: str) -> Dataset:
 def way(block: int, crowded: float, workers: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, working(Work(workers=workers)):
         patch.setattr(row_products, "BLOCK", block)
-        for share in ("COUNTED", "SUMMED"):
+        for share in ("COUNTED", "COUNTED_SHORT", "SUMMED"):
             patch.setattr(row_products, share, crowded)
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -43,10 +43,11 @@ def matrices(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextmanager
-def way(block: int, crowded: float) -> Iterator[None]:
+def way(block: int, crowded: float, *, short: bool = True) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_products, "BLOCK", block)
-        for share in ("COUNTED", "SUMMED"):
+        patch.setattr(row_products, "_sorts_short", lambda: short)
+        for share in ("COUNTED", "COUNTED_SHORT", "SUMMED"):
             patch.setattr(row_products, share, crowded)
         yield
 
@@ -77,8 +78,8 @@ def test_counts_and_sums_are_those_of_loops_and_no_way_changes_a_bit(drawn: tupl
     np.testing.assert_array_equal(expected[0], (left != 0).astype(int) @ (right != 0).astype(int))
     for found, dense in zip(expected[1:], (left @ right, left @ (right != 0), (left != 0) @ right**2), strict=True):
         np.testing.assert_allclose(found, dense, atol=1e-12)
-    for block, crowded in WAYS:
-        with way(block, crowded):
+    for (block, crowded), short in product(WAYS, (False, True)):
+        with way(block, crowded, short=short):
             for whole, other in zip(expected, dense_of(sparse(left), sparse(right)), strict=True):
                 np.testing.assert_array_equal(other, whole)
 
