@@ -29,6 +29,7 @@ import numpy as np
 
 from bench import machine
 from bench.boosted_trees import auc
+from bench.options import command, names
 from bench.tables import digits, markdown
 from nbarec import Pipeline
 from nbarec.arrays import AnyArray, Floats32, Floats64, Ints64, frozen, mix64
@@ -138,22 +139,14 @@ def measured(ranker: Learned[Any], data: Dataset, known: Entries, others: Entrie
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, usage, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{usage}\n\n{how}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command(__doc__, cached=False)
+    asked = names("ranker", RANKERS)
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn; default: %(default)s")
     parser.add_argument("--share", type=float, default=1.0, help="of the events; default: %(default)s")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(RANKERS), help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument(
+        "--only", type=asked, metavar="NAME,...", default=",".join(RANKERS), help="default: %(default)s"
+    )
     options = parser.parse_args()
-    options.only = options.only.split(",")
-    unknown = [name for name in options.only if name not in RANKERS]
-    if unknown:
-        parser.error(f"--only: there is no ranker {', '.join(unknown)}; there are {', '.join(RANKERS)}")
     if not 0 < options.share <= 1:
         parser.error("--share must be above 0 and at most 1")
     if "NBAREC_DATA" not in os.environ:

@@ -18,14 +18,14 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from bench import machine
+from bench.options import command, count, names
 from bench.progress import steps
 from bench.questions import SAME, Rule
 from bench.side_by_side import Compared, Place, Side, alternating
 from bench.tables import digits, markdown, verdict
-from bench.worlds import CACHE, world_file
+from bench.worlds import world_file
 
 JUDGED = 200_000
 """With fewer rows nothing is judged: calls would be most of what is measured."""
@@ -115,37 +115,25 @@ def _holds(question: Question, ours: Compared, peer: Compared, rows: int) -> boo
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, examples, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{examples}\n\n{how}\nQuestions: {', '.join(QUESTIONS)}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command(__doc__, more=f"\nQuestions: {', '.join(QUESTIONS)}.")
+    asked = names("question", QUESTIONS)
+    parser.add_argument("--rows", type=count, default=JUDGED, help="entries to learn from; default: %(default)s")
+    parser.add_argument("--features", type=count, default=60, help="default: %(default)s")
+    parser.add_argument("--trees", type=count, default=100, help="default: %(default)s")
+    parser.add_argument(
+        "--only", type=asked, default=list(QUESTIONS), metavar="NAME,...", help="questions; default: all"
     )
-    parser.add_argument("--rows", type=int, default=JUDGED, help="entries to learn from; default: %(default)s")
-    parser.add_argument("--features", type=int, default=60, help="default: %(default)s")
-    parser.add_argument("--trees", type=int, default=100, help="default: %(default)s")
-    parser.add_argument("--only", metavar="NAMES", help="questions, separated by commas; default: all")
-    parser.add_argument("--pairs", type=int, default=3, help="how many runs of each side count; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="of both sides; default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where data are kept; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    options = parser.parse_args()
-    unknown = [name for name in (options.only or "").split(",") if name and name not in QUESTIONS]
-    if unknown:
-        parser.error(f"--only: there is no question {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
-    if min(options.rows, options.features, options.trees, options.pairs, options.workers) < 1:
-        parser.error("--rows, --features, --trees, --pairs and --workers must be at least 1")
-    return options
+    parser.add_argument("--pairs", type=count, default=3, help="how many runs of each side count; default: %(default)s")
+    return parser.parse_args()
 
 
 def main() -> int:
     """Ask, print, write; 1 where an ask is missed."""
     options = parsed()
-    names = [name for name in (options.only or "").split(",") if name] or list(QUESTIONS)
     # Children are given a world's file, which these tasks don't read.
     place = Place(world_file("tiny", options.cache), options.cache, options.workers)
     answers: dict[str, Answer] = {}
-    for name in names:  # a step a question
+    for name in options.only:  # a step a question
         lacking = machine.missing((QUESTIONS[name].needs,))
         if lacking:
             print(f"{name}: left out, as {lacking[0]} is not installed", file=sys.stderr)

@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from bench import machine, memory
+from bench.options import command, names
 from bench.plots import lines, short
 from bench.progress import steps
 from bench.questions import decomposition, nbarec
 from bench.side_by_side import Measured, Place, Side, run
 from bench.tables import digits, markdown, megabytes
-from bench.worlds import CACHE, GROWTH, GROWTH_EVENTS, shape_of, world_file
+from bench.worlds import GROWTH, GROWTH_EVENTS, shape_of, world_file
 
 BILLION = 1e9
 
@@ -149,24 +150,13 @@ def picture(found: Mapping[str, Sequence[Measured]], sizes: Sequence[int]) -> st
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, examples, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{examples}\n\n{how}\nKernels: {', '.join(KERNELS)}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--only", metavar="NAMES", help="kernels, separated by commas; default: all")
+    parser = command(__doc__, more=f"\nKernels: {', '.join(KERNELS)}.")
+    asked = names("kernel", KERNELS)
+    parser.add_argument("--only", type=asked, default=list(KERNELS), metavar="NAME,...", help="kernels; default: all")
     parser.add_argument("--events", type=int, default=GROWTH_EVENTS, help="at scale 1; default: %(default)s")
     parser.add_argument("--scales", default="1,3,10,30", help="what to multiply events by; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where worlds are kept; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write seconds by events as a picture")
     options = parser.parse_args()
-    options.names = [name for name in (options.only or "").split(",") if name] or list(KERNELS)
-    unknown = [name for name in options.names if name not in KERNELS]
-    if unknown:
-        parser.error(f"there is no kernel {', '.join(unknown)}; there are {', '.join(KERNELS)}")
     try:
         options.sizes = sorted({round(options.events * float(scale)) for scale in options.scales.split(",")})
     except ValueError:
@@ -179,7 +169,7 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Run, print, write."""
     options = parsed()
-    found = measured(options.names, options.sizes, options.cache, options.workers)
+    found = measured(options.only, options.sizes, options.cache, options.workers)
     print(report(found, options.sizes))
     if options.json:
         options.json.write_text(record(found, options.sizes), "utf-8")

@@ -18,16 +18,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
 import csv_load
 from bench import machine
+from bench.options import command, count
 from bench.progress import steps
 from bench.side_by_side import Place, Side, run
 from bench.tables import digits, markdown, verdict
 from bench.whole import model_folder
-from bench.worlds import CACHE, world_file
+from bench.worlds import world_file
 
 FIT = Side("fit", "bench.whole:fit")
 KNOWN, UNKNOWN = Side("known users", "bench.whole:known_users"), Side("unknown users", "bench.whole:unknown_users")
@@ -101,22 +101,11 @@ def reading(rows: int) -> list[Wait]:
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, examples, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{examples}\n\n{how}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command(__doc__)
     parser.add_argument("--data", choices=["gowalla", "tiny"], default="gowalla", help="default: %(default)s")
-    parser.add_argument("--requests", type=int, default=1000, help="of each kind; default: %(default)s")
+    parser.add_argument("--requests", type=count, default=1000, help="of each kind; default: %(default)s")
     parser.add_argument("--refit", action="store_true", help="fit the pipeline anew even if it is in the cache")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where the model is kept; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    options = parser.parse_args()
-    if options.requests < 1:
-        parser.error("--requests must be at least 1")
-    return options
+    return parser.parse_args()
 
 
 def main() -> int:

@@ -16,14 +16,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 
 from bench import machine, memory
+from bench.options import command, count
 from bench.progress import steps
 from bench.side_by_side import Measured, Place, Side, run
 from bench.tables import digits, markdown, megabytes, verdict
-from bench.worlds import CACHE, world_file
+from bench.worlds import world_file
 
 FIT = Side("fit", "bench.whole:fit")
 SERVE = Side("serve", "bench.whole:serve")
@@ -72,21 +72,10 @@ def record(fits: Sequence[Measured], served: Sequence[Measured]) -> str:
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, examples, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{examples}\n\n{how}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command(__doc__)
     parser.add_argument("--data", choices=["gowalla", "tiny"], default="gowalla", help="default: %(default)s")
-    parser.add_argument("--runs", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where the model is kept; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    options = parser.parse_args()
-    if options.runs < 1:
-        parser.error("--runs must be at least 1")
-    return options
+    parser.add_argument("--runs", type=count, default=3, help="default: %(default)s")
+    return parser.parse_args()
 
 
 def main() -> int:

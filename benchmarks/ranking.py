@@ -19,14 +19,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
 from bench import machine
+from bench.options import command, count, names
 from bench.progress import steps
 from bench.side_by_side import Measured, Place, Side, run
 from bench.tables import digits, markdown, verdict
-from bench.worlds import CACHE, world_file
+from bench.worlds import world_file
 
 MILLION = 1_000_000
 
@@ -141,31 +141,19 @@ def tables(
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, examples, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{examples}\n\n{how}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command(__doc__)
+    asked = names("ranker", RANKERS)
+    parser.add_argument("--rows", type=count, default=MILLION, help="entries to learn from; default: %(default)s")
+    parser.add_argument("--features", type=count, default=60, help="of each entry; default: %(default)s")
+    parser.add_argument("--trees", type=count, default=100, help="of gbdt; default: %(default)s")
+    parser.add_argument("--users", type=count, default=600, help="of the music world; default: %(default)s")
+    parser.add_argument("--requests", type=count, default=500, help="that are timed in a run; default: %(default)s")
+    parser.add_argument("--runs", type=count, default=3, help="of each; medians count; default: %(default)s")
+    parser.add_argument(
+        "--only", type=asked, metavar="NAME,...", default=",".join(RANKERS), help="default: %(default)s"
     )
-    parser.add_argument("--rows", type=int, default=MILLION, help="entries to learn from; default: %(default)s")
-    parser.add_argument("--features", type=int, default=60, help="of each entry; default: %(default)s")
-    parser.add_argument("--trees", type=int, default=100, help="of gbdt; default: %(default)s")
-    parser.add_argument("--users", type=int, default=600, help="of the music world; default: %(default)s")
-    parser.add_argument("--requests", type=int, default=500, help="that are timed in a run; default: %(default)s")
-    parser.add_argument("--runs", type=int, default=3, help="of each; medians count; default: %(default)s")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(RANKERS), help="rankers; default: %(default)s")
     parser.add_argument("--skip", choices=["learning", "requests"], help="leave one of the two tables out")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="that learn; default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where data are kept; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    options = parser.parse_args()
-    options.only = options.only.split(",")
-    unknown = [name for name in options.only if name not in RANKERS]
-    if unknown:
-        parser.error(f"--only: there is no ranker {', '.join(unknown)}; there are {', '.join(RANKERS)}")
-    if min(options.rows, options.features, options.trees, options.users, options.requests, options.runs) < 1:
-        parser.error("--rows, --features, --trees, --users, --requests and --runs must be at least 1")
-    return options
+    return parser.parse_args()
 
 
 def main() -> int:

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from bench import machine, memory
 from bench.answers import Answer, picture, report
+from bench.options import command, count, names
 from bench.progress import steps
 from bench.questions import QUESTIONS, Question
 from bench.side_by_side import Failed, Place, alternating, run
-from bench.worlds import CACHE, NAMES, World, world_file
+from bench.worlds import NAMES, World, world_file
 
 
 def answered(question: Question, place: Place, pairs: int, *, judged: bool) -> Answer:
@@ -54,16 +55,13 @@ def _settled(question: Question, place: Place, advance: Callable[[int], None]) -
     return question.going(own["iterations"], theirs["iterations"])
 
 
-def asked_questions(only: str | None, data: str) -> list[Question]:
-    """The questions of these names, or all that are put to these data. Exits where one is unknown or lacks its peer."""
+def asked_questions(only: Sequence[str] | None, data: str) -> list[Question]:
+    """The questions of these names, or all that are put to these data. Exits where one lacks its peer."""
     known = {question.name: question for question in QUESTIONS}
-    names = [name for name in (only or "").split(",") if name] or [q.name for q in QUESTIONS if data in q.data]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SystemExit(f"--only: there is no question {', '.join(unknown)}; there are {', '.join(known)}")
-    for name in names:
-        machine.require(known[name].needs, f"the question {name}")
-    return [known[name] for name in names]
+    asked = [question for question in QUESTIONS if data in question.data] if only is None else [known[n] for n in only]
+    for question in asked:
+        machine.require(question.needs, f"the question {question.name}")
+    return asked
 
 
 def record(answers: Sequence[Answer], world: World, pairs: int) -> str:
@@ -75,23 +73,13 @@ def record(answers: Sequence[Answer], world: World, pairs: int) -> str:
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    summary, examples, how = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary,
-        epilog=f"examples:\n{examples}\n\n{how}\nQuestions: {', '.join(question.name for question in QUESTIONS)}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    known = [question.name for question in QUESTIONS]
+    parser = command(__doc__, more=f"\nQuestions: {', '.join(known)}.")
     parser.add_argument("--data", choices=NAMES, default="gowalla", help="default: %(default)s; tiny only tries it out")
-    parser.add_argument("--only", metavar="NAMES", help="questions, separated by commas; default: all for these data")
-    parser.add_argument("--pairs", type=int, default=5, help="how many runs of each side count; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=machine.cores(), help="of both sides; default: %(default)s")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where data are kept; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--only", type=names("question", known), metavar="NAME,...", help="default: all for these data")
+    parser.add_argument("--pairs", type=count, default=5, help="how many runs of each side count; default: %(default)s")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the ratios as a picture")
-    options = parser.parse_args()
-    if options.pairs < 1 or options.workers < 1:
-        parser.error("--pairs and --workers must be at least 1")
-    return options
+    return parser.parse_args()
 
 
 def main() -> int:

@@ -81,7 +81,7 @@ def fitted(task: Task, known: Examples, loss: str) -> Trees:
 
     how = Boosting(Growth(DEPTH, LEAST, L2), trees=task.whole("trees"), learning_rate=RATE)
     with working(Work(workers=task.workers)):
-        return boosted(known.values, known.group, loss_of, how, np.random.default_rng(0))
+        return boosted(known.values, np.zeros(len(known.label), bool), loss_of, how, np.random.default_rng(0))
 
 
 def peer_fitted(task: Task, known: Examples) -> Any:

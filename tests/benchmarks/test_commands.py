@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import gbdt
 import growth
 import latency
 import pipeline
@@ -20,7 +21,7 @@ from bench.questions import QUESTIONS
 from bench.side_by_side import Side
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-COMMANDS = ("speed", "latency", "growth", "pipeline", "context_effects")
+COMMANDS = ("speed", "latency", "growth", "pipeline", "gbdt", "context_effects")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,14 @@ def test_help_has_an_example_and_says_how_it_is_done(command: str) -> None:
     ("command", "arguments", "said"),
     [
         (speed, ["--only", "als,speling"], "there is no question speling; there are csr, knn"),
-        (speed, ["--pairs", "0"], "must be at least 1"),
+        (speed, ["--pairs", "0"], "--pairs: must be at least 1"),
         (growth, ["--only", "all"], "there is no kernel all; there are csr"),
         (growth, ["--scales", "1"], "a slope needs at least two sizes"),
         (growth, ["--scales", "1,many"], "--scales must be numbers"),
-        (pipeline, ["--runs", "0"], "--runs must be at least 1"),
-        (latency, ["--requests", "0"], "--requests must be at least 1"),
+        (gbdt, ["--only", "fit,"], "there is no question ; there are fit, light"),
+        (gbdt, ["--workers", "0"], "--workers: must be at least 1"),
+        (pipeline, ["--runs", "0"], "--runs: must be at least 1"),
+        (latency, ["--requests", "0"], "--requests: must be at least 1"),
     ],
 )
 def test_mistakes_are_told(

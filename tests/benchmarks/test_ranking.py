@@ -42,7 +42,7 @@ def test_help_has_an_example_and_says_how_it_is_done(command: str) -> None:
 def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for command, arguments, said in (
         (ranking, ["--only", "fm,trees"], "there is no ranker trees; there are logistic, fm"),
-        (ranking, ["--runs", "0"], "must be at least 1"),
+        (ranking, ["--runs", "0"], "--runs: must be at least 1"),
         (frappe_auc, ["--only", "trees"], "there is no ranker trees; there are logistic, fm"),
         (frappe_auc, ["--share", "0"], "--share must be above 0"),
     ):
