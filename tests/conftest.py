@@ -1,10 +1,11 @@
 """What many tests share: the folder of real data, a small pipeline on the music world, made-up plugins, and
-the modules `shown` and `environments`."""
+the modules `shown`, `environments`, `learners` and `feature_checks`."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pluggy
 import pytest
 
 from nbarec import hookspecs
-from nbarec.components import Component
+from nbarec.components import Component, Example
 from nbarec.model import Model
 from nbarec.pipeline import Pipeline
 from nbarec.plugins import Provider, Registered, registry
@@ -64,10 +65,11 @@ def data_folder() -> Iterator[Path]:
 
 def helpers(name: str) -> ModuleType:
     """A module beside this file, which tests can't import as they are no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"tests.{name}", ROOT / "tests" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their annotations up
     spec.loader.exec_module(module)
     return module
 
@@ -82,6 +84,27 @@ def shown() -> ModuleType:
 def environments() -> ModuleType:
     """The module `tests/environments.py`, which makes environments to install plugins into."""
     return helpers("environments")
+
+
+@pytest.fixture(scope="session")
+def learners() -> ModuleType:
+    """The module `tests/learners.py`, which has rankers that learn, and what they are told."""
+    return helpers("learners")
+
+
+@pytest.fixture(scope="session")
+def feature_checks() -> ModuleType:
+    """The module `tests/feature_checks.py`, with what holds of every feature provider."""
+    return helpers("feature_checks")
+
+
+@pytest.fixture
+def heard(plug: Callable[..., None], learners: ModuleType) -> Iterator[list[list[Example]]]:
+    """What the ranker `listens` of `learners` was told, fit by fit; it and `wonders` are plugged in."""
+    plug(learners.Listens, learners.Wonders)
+    learners.Listens.heard.clear()
+    yield learners.Listens.heard
+    learners.Listens.heard.clear()
 
 
 @pytest.fixture(scope="session")

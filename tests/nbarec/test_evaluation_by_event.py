@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nbarec.arrays import frozen
 from nbarec.cli import run_command
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
@@ -21,15 +21,10 @@ from nbarec.model import Model
 from nbarec.pipeline import Pipeline
 from nbarec.reports import Evaluation
 
-TEXT = """
-nbarec: 1
-seed: 3
-data:
-  use: music_world
-  users: 40
-  songs: 50
-  days: 20
-  feedback: {weights: {play: 1, like: 3, playlist_add: 4, skip: -0.5}, success: seconds >= 30, decay: {half_life: 10d}}
+Pipelines = Callable[..., Pipeline]
+Evaluated = Callable[..., tuple[Evaluation, Model]]
+
+REST = """
 candidates:
   - {id: similar, use: item_cf, k: 20, with: {neighbors: 10}}
   - {id: popular, use: popularity, k: 6, when: context.kind == 'like'}
@@ -44,23 +39,36 @@ SEGMENTS = "  segments: [{by: history, at: [5, 20]}, {by: popularity}, {by: user
 SPLITS = ("global_time", "last_fraction", "random")
 
 
-def pipeline_of(more: str = "", split: str = "global_time") -> Pipeline:
-    return Pipeline.from_text(TEXT.replace("SPLIT", split) + more)
+@pytest.fixture(scope="module")
+def text(learners: ModuleType) -> str:
+    return f"{learners.DATA}{REST}"
+
+
+@pytest.fixture(scope="module")
+def pipeline_of(text: str) -> Pipelines:
+    """`pipeline_of(more, split)`: with what else is said of the evaluation."""
+    return lambda more="", split="global_time": Pipeline.from_text(text.replace("SPLIT", split) + more)
+
+
+@pytest.fixture(scope="module")
+def evaluated(pipeline_of: Pipelines) -> Evaluated:
+    """`evaluated(more, split, data)`, of the data of the config where no others are given."""
+
+    def done(more: str = "", split: str = "global_time", data: Dataset | None = None) -> tuple[Evaluation, Model]:
+        pipeline = pipeline_of(more, split)
+        return plan_of(pipeline).run(pipeline, pipeline.load() if data is None else data)
+
+    return done
+
+
+@pytest.fixture(scope="module")
+def found(evaluated: Evaluated) -> tuple[Evaluation, Model]:
+    return evaluated(f"{SEGMENTS}  variants: {{few: {{candidates.similar.with.neighbors: 1}}}}\n")
 
 
 def plan_of(pipeline: Pipeline) -> EvaluationPlan:
     assert pipeline.plan is not None
     return pipeline.plan
-
-
-def evaluated(more: str = "", split: str = "global_time", data: Dataset | None = None) -> tuple[Evaluation, Model]:
-    pipeline = pipeline_of(more, split)
-    return plan_of(pipeline).run(pipeline, pipeline.load() if data is None else data)
-
-
-@pytest.fixture(scope="module")
-def found() -> tuple[Evaluation, Model]:
-    return evaluated(f"{SEGMENTS}  variants: {{few: {{candidates.similar.with.neighbors: 1}}}}\n")
 
 
 def asked_for(model: Model, test: Events, weight: np.ndarray) -> Iterator[tuple[int, int, Events]]:
@@ -88,13 +96,14 @@ def joined(first: Events, second: Events) -> Events:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_each_event_is_measured_as_it_would_have_been_served(split: str) -> None:
+def test_each_event_is_measured_as_it_would_have_been_served(
+    learners: ModuleType, evaluated: Evaluated, split: str
+) -> None:
     evaluation, model = evaluated(split=split)
     pipeline = model.pipeline
     data = pipeline.load()
     holdout = plan_of(pipeline).held_out(pipeline, data)
-    feedback: Any = pipeline.section.feedback
-    weight = replace(feedback, decay=None).apply(holdout.train.with_events(holdout.test)).events.weight
+    weight = learners.held(pipeline, holdout).weight
     names, numbers, hits, shown = [], [], [], set()
     for number, at, history in asked_for(model, holdout.test, weight):
         user = data.users.take([int(holdout.test.row[at])])
@@ -141,12 +150,13 @@ def test_intervals_draw_users_with_all_their_requests(found: tuple[Evaluation, M
     assert low < evaluation.metrics["coverage@5"].mean < high
 
 
-def test_segments_by_history_are_of_what_was_known_at_the_moment(found: tuple[Evaluation, Model]) -> None:
+def test_segments_by_history_are_of_what_was_known_at_the_moment(
+    learners: ModuleType, found: tuple[Evaluation, Model]
+) -> None:
     evaluation, model = found
     data = model.pipeline.load()
     holdout = plan_of(model.pipeline).held_out(model.pipeline, data)
-    feedback: Any = model.pipeline.section.feedback
-    weight = replace(feedback, decay=None).apply(holdout.train.with_events(holdout.test)).events.weight
+    weight = learners.held(model.pipeline, holdout).weight
     known = np.array([len(history) for _, _, history in asked_for(model, holdout.test, weight)])
     by_history, by_popularity, by_country = evaluation.segments
     wanted = {"new": known < 5, "regular": (known >= 5) & (known < 20), "heavy": known >= 20}
@@ -156,22 +166,14 @@ def test_segments_by_history_are_of_what_was_known_at_the_moment(found: tuple[Ev
     assert sum(segment.users for segment in by_country.segments) == len(known)
 
 
-def test_later_events_change_no_earlier_request() -> None:
+def test_later_events_change_no_earlier_request(
+    learners: ModuleType, pipeline_of: Pipelines, evaluated: Evaluated
+) -> None:
     """Scrambled items, kinds and values after a moment leave what was measured until then, to the bit."""
     data = pipeline_of().load()
     holdout = plan_of(pipeline_of()).held_out(pipeline_of(), data)
     moment = int(np.quantile(holdout.test.time, 0.6))
-    mask, rng, events = data.events.time > moment, np.random.default_rng(1), data.events
-    seconds: Any = events.columns["seconds"]
-    other = data.with_events(
-        replace(
-            events,
-            item=frozen(np.where(mask, rng.integers(0, events.n_items, len(events)), events.item).astype(np.int32)),
-            kind=frozen(np.where(mask, rng.integers(0, 4, len(events)), events.kind).astype(np.int16)),
-            value=frozen(np.where(mask, 1, events.value).astype(np.float32)),
-            columns={"seconds": replace(seconds, values=frozen(np.where(mask, 50.0, seconds.values)))},
-        )
-    )
+    other = learners.scrambled(data, data.events.time > moment)
     one, two = (by_row(evaluated(data=given)[0], holdout.test, data, moment) for given in (data, other))
     assert one == two
     assert len(one) > 30
@@ -186,8 +188,8 @@ def by_row(evaluation: Evaluation, test: Events, data: Dataset, moment: int) -> 
     return {(u, n): value for (u, n, value), time in zip(rows, test.time[at], strict=True) if time <= moment}
 
 
-def test_folds_are_pooled_request_by_request() -> None:
-    pipeline = Pipeline.from_text(TEXT.replace("{use: SPLIT, fraction: 0.2}", "{use: k_fold, folds: 3}") + SEGMENTS)
+def test_folds_are_pooled_request_by_request(text: str) -> None:
+    pipeline = Pipeline.from_text(text.replace("{use: SPLIT, fraction: 0.2}", "{use: k_fold, folds: 3}") + SEGMENTS)
     data, plan = pipeline.load(), plan_of(pipeline)
     whole = plan.run(pipeline, data)[0]
     folds = [plan.measured(pipeline, data, fold)[0] for fold in range(3)]
@@ -212,7 +214,7 @@ def test_folds_are_pooled_request_by_request() -> None:
     assert low < every.mean() < high
 
 
-def test_lists_of_sampled_items_hold_the_event_and_items_not_known_then() -> None:
+def test_lists_of_sampled_items_hold_the_event_and_items_not_known_then(evaluated: Evaluated) -> None:
     evaluation, _ = evaluated("  sampled: {negatives: 4}\n  stage_losses: false\n")
     assert evaluation.relevant.endswith(":sampled-4-0")
     whole, _ = evaluated()
@@ -222,40 +224,42 @@ def test_lists_of_sampled_items_hold_the_event_and_items_not_known_then() -> Non
     assert evaluation.metrics["recall@5"].mean > whole.metrics["recall@5"].mean + 0.1
 
 
-def test_fingerprints_tell_events_from_users_and_from_other_events(found: tuple[Evaluation, Model]) -> None:
-    users = Pipeline.from_text(TEXT.replace("SPLIT", "global_time").replace("  each: event\n", ""))
+def test_fingerprints_tell_events_from_users_and_from_other_events(
+    text: str, evaluated: Evaluated, found: tuple[Evaluation, Model]
+) -> None:
+    users = Pipeline.from_text(text.replace("SPLIT", "global_time").replace("  each: event\n", ""))
     by_user = plan_of(users).run(users, users.load())[0]
     fewer = evaluated("  relevant: weight > 0 and seconds >= 60\n")[0]
     assert len({found[0].relevant, by_user.relevant, fewer.relevant}) == 3
     assert found[0].relevant == evaluated()[0].relevant
 
 
-def test_cold_starts_are_refused_with_their_line() -> None:
+def test_cold_starts_are_refused_with_their_line(pipeline_of: Pipelines) -> None:
     with pytest.raises(ConfigError, match=r"config:\d+:\d+: evaluate.cold_start tells of users and items, and each"):
         pipeline_of("  cold_start: {users: [0, 1]}\n")
 
 
-def test_the_command_tells_of_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tells_of_requests(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text(TEXT.replace("SPLIT", "global_time"))
+    config.write_text(text.replace("SPLIT", "global_time"))
     assert run_command(["evaluate", str(config)]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"[\d,]+ requests of \d+ users measured, \d+ without a relevant held-out item", printed)
     assert "Quality (mean over requests, ±" in printed
 
 
-def test_repeats_count_where_they_are_wanted() -> None:
+def test_repeats_count_where_they_are_wanted(
+    learners: ModuleType, pipeline_of: Pipelines, evaluated: Evaluated
+) -> None:
     """What was known then decides what repeats: with them every held-out event that counts is a request."""
     pipeline = pipeline_of("  repeats: true\n")
     data = pipeline.load()
     whole = plan_of(pipeline).run(pipeline, data)[0]
     holdout = plan_of(pipeline).held_out(pipeline, data)
-    feedback: Any = pipeline.section.feedback
-    events = replace(feedback, decay=None).apply(holdout.train.with_events(holdout.test)).events
-    assert len(whole.users) == np.count_nonzero(events.weight > 0)
+    assert len(whole.users) == np.count_nonzero(learners.held(pipeline, holdout).weight > 0)
     assert len(whole.users) > len(evaluated()[0].users)
 
 
-def test_no_event_that_counts_is_told() -> None:
+def test_no_event_that_counts_is_told(evaluated: Evaluated) -> None:
     with pytest.raises(ConfigError, match="no held-out event counts; hold out more or other events"):
         evaluated("  relevant: value > 1e9\n")

@@ -2,92 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nbarec.arrays import Floats32, frozen
-from nbarec.batch import Pool, Request
-from nbarec.components import Example, HeldOut, LearningRanker, NoState
+from nbarec.arrays import Ints64
+from nbarec.components import Example, HeldOut
 from nbarec.data import Dataset
 from nbarec.events import Events
 from nbarec.expressions import Expression
-from nbarec.learning import Past
 from nbarec.model import Model
-from nbarec.pipeline import Pipeline
-from nbarec.splits import Holdout
 from nbarec.testing.copies import differing, leaves
 from nbarec.timelines import Timeline
-from nbarec.work import Work, working
 
-Plug = Callable[..., None]
-
-TEXT = """
-nbarec: 1
-seed: 3
-data:
-  use: music_world
-  users: 40
-  songs: 50
-  days: 20
-  feedback: {weights: {play: 1, like: 3, playlist_add: 4, skip: -0.5}, success: seconds >= 30, decay: {half_life: 10d}}
-candidates:
-  - {id: similar, use: item_cf, k: 20, with: {neighbors: 10}}
-  - {id: popular, use: popularity, k: 20, with: {window: 15d}}
-  - {id: alike, use: content, k: 20, history: weight > 1, with: {fields: {genre: 1, tempo: 1}}}
-rank: [RANK]
-slate: {k: 8, fallback: popular}
-"""
-
-
-@dataclass(frozen=True)
-class Wonders(LearningRanker[NoState]):
-    """Leaves the scores as they are, and asks for two labels."""
-
-    name: ClassVar[str] = "wonders"
-
-    def labels(self) -> Mapping[str, Expression]:
-        return {"liked": Expression("kind == 'like'"), "long": Expression("seconds >= 60")}
-
-    def fit(self, data: Dataset, rng: np.random.Generator) -> NoState:
-        return NoState()
-
-    def learn(self, examples: Iterable[Example], data: Dataset, rng: np.random.Generator) -> NoState:
-        return NoState()
-
-    def rank(self, state: NoState, request: Request, pool: Pool) -> Floats32:
-        return pool.score
-
-
-@pytest.fixture(autouse=True)
-def plugged(plug: Plug) -> None:
-    plug(Wonders)
-
+pytestmark = pytest.mark.usefixtures("heard")
 
 EVENTS = HeldOut(fraction=0.2, by="event")
 SHOWN = replace(EVENTS, shown=Expression("kind == 'play' or kind == 'skip'"))
-
-
-def pipeline_of(*rankers: str) -> Pipeline:
-    return Pipeline.from_text(TEXT.replace("RANK", ", ".join(rankers or ("{use: wonders}",))))
-
-
-def told(pipeline: Pipeline, data: Dataset, held_out: HeldOut, memory: int = 2 << 30) -> tuple[list[Example], Holdout]:
-    stage = next(one for one in pipeline.stages.all() if one.id == "wonders")
-    past = Past(pipeline, data)
-    with working(Work(memory=memory)):
-        examples = list(past.examples(stage, held_out))
-    return examples, next(iter(past.cuts.values())).holdout
-
-
-def held(pipeline: Pipeline, holdout: Holdout) -> Events:
-    """The held-out events under their weights."""
-    feedback: Any = pipeline.section.feedback
-    events: Events = replace(feedback, decay=None).apply(holdout.train.with_events(holdout.test)).events
-    return events
 
 
 def per_request(examples: list[Example]) -> Iterator[tuple[Example, int]]:
@@ -99,11 +34,11 @@ def row_of(events: Events, row: int) -> list[tuple[int, int, float]]:
     return list(zip(events.item[span].tolist(), events.time[span].tolist(), events.weight[span].tolist(), strict=True))
 
 
-def test_a_request_is_one_held_out_event_that_counts_at_its_moment() -> None:
-    pipeline = pipeline_of()
+def test_a_request_is_one_held_out_event_that_counts_at_its_moment(learners: ModuleType) -> None:
+    pipeline = learners.pipeline_of("{use: wonders}")
     data = pipeline.load()
-    examples, holdout = told(pipeline, data, EVENTS)
-    events, known = held(pipeline, holdout), pipeline.weighted(holdout.train).events
+    examples, holdout = learners.told(pipeline, data, EVENTS)
+    events, known = learners.held(pipeline, holdout), pipeline.weighted(holdout.train).events
     wanted = np.flatnonzero(events.weight > 0)
     assert sum(len(one.request) for one in examples) == len(wanted)
     kinds, hits = [], 0
@@ -128,11 +63,11 @@ def test_a_request_is_one_held_out_event_that_counts_at_its_moment() -> None:
     assert hits > 10
 
 
-def test_pools_are_those_that_would_have_been_served_at_the_moment() -> None:
-    pipeline = pipeline_of()
+def test_pools_are_those_that_would_have_been_served_at_the_moment(learners: ModuleType) -> None:
+    pipeline = learners.pipeline_of("{use: wonders}")
     data = pipeline.load()
-    examples, holdout = told(pipeline, data, EVENTS)
-    model = pipeline_of("{use: blend}").fit(holdout.train)
+    examples, holdout = learners.told(pipeline, data, EVENTS)
+    model = learners.pipeline_of("{use: blend}").fit(holdout.train)
     for one, row in list(per_request(examples))[::40]:
         user = int(one.request.user[row])
         mine = np.where(np.arange(len(data.users)) == user, 0, -1)  # his history as it was, and nobody else's
@@ -146,12 +81,12 @@ def test_pools_are_those_that_would_have_been_served_at_the_moment() -> None:
             np.testing.assert_array_equal(slate.score[0, : len(best)], one.pool.scores[best, source])
 
 
-def test_the_pool_of_what_was_shown_is_that_item_alone() -> None:
-    pipeline = pipeline_of()
+def test_the_pool_of_what_was_shown_is_that_item_alone(learners: ModuleType) -> None:
+    pipeline = learners.pipeline_of("{use: wonders}")
     data = pipeline.load()
-    whole, holdout = told(pipeline, data, replace(EVENTS, relevant=SHOWN.shown))
-    shown, _ = told(pipeline, data, SHOWN)
-    events = held(pipeline, holdout)
+    whole, holdout = learners.told(pipeline, data, replace(EVENTS, relevant=SHOWN.shown))
+    shown, _ = learners.told(pipeline, data, SHOWN)
+    events = learners.held(pipeline, holdout)
     wanted = np.flatnonzero([events.kinds[kind] in ("play", "skip") for kind in events.kind])
     unproposed = 0
     for (one, row), (other, same), at in zip(per_request(shown), per_request(whole), wanted.tolist(), strict=True):
@@ -173,25 +108,13 @@ def test_the_pool_of_what_was_shown_is_that_item_alone() -> None:
     assert {0.0, 1.0} == {float(value) for one in shown for value in one.label}
 
 
-def scrambled(data: Dataset, mask: np.ndarray) -> Dataset:
-    """The same with other items, kinds, values and seconds for the events of the mask, in another order."""
-    events, rng = data.events, np.random.default_rng(9)
-    seconds: Any = events.columns["seconds"]
-    count = len(events)
-    time = events.time.copy()
-    for user in range(events.rows):  # the order: times of a user's future events are drawn anew from among them
-        mine = np.flatnonzero(mask & (events.row == user))
+def moved(data: Dataset, mask: np.ndarray) -> Ints64:
+    """The times of all events, where those of the mask stand in another order: drawn anew from among the user's."""
+    rng, time = np.random.default_rng(9), data.events.time.copy()
+    for user in range(data.events.rows):
+        mine = np.flatnonzero(mask & (data.events.row == user))
         time[mine] = np.sort(rng.choice(time[mine], len(mine))) if len(mine) else time[mine]
-    return data.with_events(
-        replace(
-            events,
-            time=frozen(time),
-            item=frozen(np.where(mask, rng.integers(0, events.n_items, count), events.item).astype(np.int32)),
-            kind=frozen(np.where(mask, rng.integers(0, len(events.kinds), count), events.kind).astype(np.int16)),
-            value=frozen(np.where(mask, rng.random(count), events.value).astype(np.float32)),
-            columns={**events.columns, "seconds": replace(seconds, values=frozen(np.where(mask, 7.0, seconds.values)))},
-        )
-    )
+    return time
 
 
 def until(examples: list[Example], moment: int) -> dict[tuple[int, int], dict[str, object]]:
@@ -209,16 +132,16 @@ def until(examples: list[Example], moment: int) -> dict[tuple[int, int], dict[st
 
 
 @pytest.mark.parametrize("held_out", [EVENTS, SHOWN], ids=["proposed", "shown"])
-def test_what_comes_after_a_moment_moves_no_request_until_then(held_out: HeldOut) -> None:
+def test_what_comes_after_a_moment_moves_no_request_until_then(learners: ModuleType, held_out: HeldOut) -> None:
     """Not one bit of pools, features, history and context, also where a ranker before has learnt."""
-    pipeline = pipeline_of("{use: stack, with: {held_out: {by: event}}}", "{use: wonders}")
+    pipeline = learners.pipeline_of("{use: stack, with: {held_out: {by: event}}}", "{use: wonders}")
     data = pipeline.load()
-    before, holdout = told(pipeline, data, held_out)
+    before, holdout = learners.told(pipeline, data, held_out)
     moment = int(np.quantile(holdout.test.time, 0.5))
     mask = data.events.time > moment
-    other = scrambled(data, mask)
+    other = learners.scrambled(data, mask, moved(data, mask))
     assert (other.events.item[mask] != data.events.item[mask]).mean() > 0.8
-    after, _ = told(pipeline, replace(other, as_of=data.as_of), held_out)
+    after, _ = learners.told(pipeline, replace(other, as_of=data.as_of), held_out)
     one, two = until(before, moment), until(after, moment)
     assert len(one) > 50
     assert one.keys() == two.keys()
@@ -227,7 +150,7 @@ def test_what_comes_after_a_moment_moves_no_request_until_then(held_out: HeldOut
     assert until(before, latest).keys() != one.keys()
 
 
-def test_a_timeline_that_peeks_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeline_that_peeks_is_caught(learners: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same check fails where a history knows its own event: it can tell."""
     whole = Timeline.of
 
@@ -235,38 +158,32 @@ def test_a_timeline_that_peeks_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
         honest = whole(known, later, clock)
         return replace(honest, known=honest.events.counts[later.row])
 
-    pipeline = pipeline_of()
+    pipeline = learners.pipeline_of("{use: wonders}")
     data = pipeline.load()
-    _, holdout = told(pipeline, data, EVENTS)
+    _, holdout = learners.told(pipeline, data, EVENTS)
     moment = int(np.quantile(holdout.test.time, 0.5))
-    other = scrambled(data, data.events.time > moment)
+    mask = data.events.time > moment
+    other = learners.scrambled(data, mask, moved(data, mask))
     monkeypatch.setattr(Timeline, "of", peeking)
-    one, two = (until(told(pipeline, given, EVENTS)[0], moment) for given in (data, other))
+    one, two = (until(learners.told(pipeline, given, EVENTS)[0], moment) for given in (data, other))
     assert [key for key in one if differing(one[key], two[key])]
 
 
-def test_memory_cuts_other_batches_of_the_same_requests() -> None:
-    pipeline = pipeline_of()
+def test_memory_cuts_other_batches_of_the_same_requests(learners: ModuleType) -> None:
+    pipeline = learners.pipeline_of("{use: wonders}")
     data = pipeline.load()
-    whole, _ = told(pipeline, data, EVENTS)
-    few = Pipeline.from_text(TEXT.replace("RANK", "{use: wonders}") + "engine: {memory: 1MiB}\n")
-    parts, _ = told(few, data, EVENTS)
+    whole, _ = learners.told(pipeline, data, EVENTS)
+    few = learners.pipeline_of("{use: wonders}", more="engine: {memory: 1MiB}\n")
+    parts, _ = learners.told(few, data, EVENTS)
     assert len(parts) > len(whole)
     one, two = (until(examples, int(data.events.time.max())) for examples in (whole, parts))
     assert not [key for key in one if differing(one[key], two[key])]
 
 
-def test_without_times_what_was_known_before_the_cut_is_all_there_is() -> None:
-    rng = np.random.default_rng(0)
-    data = Dataset.from_arrays([f"u{n}" for n in rng.integers(60, size=600)], rng.integers(30, size=600))
-    pipeline = Pipeline.from_text(
-        "nbarec: 1\ndata: {use: music_world}\ncandidates: [{use: item_cf}]\nrank: [{use: stack}]"
-    )
-    stage = pipeline.stages.rankers[0]
-    past = Past(pipeline, data)
-    with working(Work()):
-        examples = list(past.examples(stage, HeldOut(fraction=0.2, by="event", users=50)))
-    train = next(iter(past.cuts.values())).holdout.train
+def test_without_times_what_was_known_before_the_cut_is_all_there_is(learners: ModuleType) -> None:
+    pipeline = learners.pipeline_of("{use: stack}", text=learners.BARE)
+    examples, holdout = learners.told(pipeline, learners.timeless(), HeldOut(fraction=0.2, by="event", users=50))
+    train = holdout.train
     assert sum(len(one.request) for one in examples) == 50
     for one, row in per_request(examples):
         assert row_of(one.request.history, row) == row_of(train.events, int(one.request.user[row]))
