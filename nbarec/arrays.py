@@ -19,6 +19,8 @@ Floats32: TypeAlias = npt.NDArray[np.float32]
 Floats64: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 AnyArray: TypeAlias = npt.NDArray[Any]
+Places: TypeAlias = npt.NDArray[np.uint16 | np.int32]
+"""Positions, as short as the largest allows: what kernels read again and again."""
 
 A = TypeVar("A", bound=AnyArray)
 
@@ -37,6 +39,11 @@ def frozen(array: A) -> A:
     if array.flags.writeable:
         array.setflags(write=False)
     return array
+
+
+def places_up_to(largest: int) -> np.dtype[np.uint16 | np.int32]:
+    """The shortest type of `Places` that holds this position."""
+    return np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32)
 
 
 def concat_ranges(starts: AnyArray, counts: AnyArray) -> Ints64:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from nbarec.arrays import Floats64, Ints32, Ints64, concat_ranges, frozen, row_blocks, row_pointers
+from nbarec.arrays import (
+    Floats64,
+    Ints32,
+    Ints64,
+    Places,
+    concat_ranges,
+    frozen,
+    places_up_to,
+    row_blocks,
+    row_pointers,
+)
 
 LANES = 16
 """Columns a strip. Shorter ones take longer to gather; longer ones have more padding, half a strip a row."""
@@ -18,8 +26,6 @@ PADDING = 64
 
 LAID_OUT = 1 << 16
 """About how many entries are laid out at a time."""
-
-Columns: TypeAlias = npt.NDArray[np.uint16] | Ints32
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Strips:
     first: Ints64
     strips: Ints64
     counts: Ints64
-    column: Columns
+    column: Places
     value: Floats64 | None
     level: Floats64
     columns: int
@@ -45,8 +51,7 @@ class Strips:
         counts = np.diff(indptr)
         strips = -(-counts // LANES)
         first = row_pointers(strips)
-        narrow = np.uint16 if columns <= np.iinfo(np.uint16).max else np.int32
-        cut = np.full((int(first[-1]) + PADDING, LANES), columns, narrow)
+        cut = np.full((int(first[-1]) + PADDING, LANES), columns, places_up_to(columns))
         level, values = _level(indptr, value), None
         if not _all_at(level, counts, value):
             values = np.zeros(cut.shape)
