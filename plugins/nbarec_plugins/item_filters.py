@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,18 +13,16 @@ from nbarec.batch import Candidates
 from nbarec.evidence import Evidence
 from nbarec.scored_pairs import pair_products, stacked
 from nbarec.sparse import Csr
-from nbarec.work import current, in_shards
+from nbarec.work import current, in_shards, on_shards
 from nbarec_plugins.history_terms import strongest_terms
 from nbarec_plugins.meetings import Meetings, chosen
 from nbarec_plugins.rough_best import best_of_rough, error_share
+from nbarec_plugins.row_products import Product, multiplied
 from nbarec_plugins.sparse_products import PaddedRows
 from nbarec_plugins.sparse_rows import SparseRows, sums_at
 
 BLOCK_BYTES = 1 << 26
 """Rough scores of all items, and what leads to them, of the rows that are searched together."""
-
-TILE = 4096
-"""Items whose vectors are multiplied at a time."""
 
 ENTRIES = 1 << 17
 """Entries of sparse rows that are gathered at a time: 1 MB an array."""
@@ -48,13 +47,6 @@ class ItemFilter:
     own: Floats64
 
     @cached_property
-    def layout(self) -> PaddedRows:
-        """back_i s_vi, laid out for products with dense blocks; made once."""
-        rows = self.users
-        value = rows.value * self.back[rows.row_of]
-        return PaddedRows.of(SparseRows(rows.indptr, rows.column, value, rows.columns))
-
-    @cached_property
     def items_of_users(self) -> SparseRows:
         """s with a row a user; made once."""
         return self.users.transpose()
@@ -72,11 +64,26 @@ class ItemFilter:
         projected: Floats64 = PaddedRows.of(pairs.scaled(self.inside), np.float64).times(self.vectors)
         return projected
 
+    def through_users(self, reached: SparseRows) -> Floats64:
+        """back_i sum_v s_vi y_uv of y (B x users): float64 [B, items], each added up in the order of y's row.
+
+        A history reaches few of many users, whose items are far fewer pairs than all of a matrix.
+        """
+        through = np.zeros((reached.rows, self.users.rows))
+        product = Product(reached, self.items_of_users.strips, (np.multiply,))
+
+        def fill(shard: Sequence[Ints64]) -> None:
+            for met in product.overlaps(shard):
+                through[met.rows] = met.table(met.sums[0] * met.of_columns(self.back))
+
+        on_shards(fill, product.shards())
+        return through
+
     def best(self, pairs: SparseRows, limit: int, excluded: Csr) -> Candidates:
         """The `limit` items of largest positive score for each row of `pairs` x (B x items), none of `excluded`."""
         if limit <= 0 or not pairs.rows:
             return Candidates.empty(pairs.rows)
-        a_row = 12 * self.users.columns + 4 * pairs.columns + 16 * self.vectors.shape[1]
+        a_row = 12 * pairs.columns + 16 * self.vectors.shape[1]
         most = max(1, current().block_bytes(BLOCK_BYTES) // max(a_row, 1))
 
         def search(rows: Ints64, _: object) -> Candidates:
@@ -113,71 +120,59 @@ class ItemFilter:
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows that are searched together: `pairs` x (B x items), `latent` z float64 [B, f] and `reached` y float64
-    [B, users], so that score_ui = z_u . q_i + back_i sum_v s_vi y_uv + own_i x_ui."""
+    """Rows that are searched together: `pairs` x (B x items), `latent` z float64 [B, f] and `shared` y float64
+    [B, items], so that score_ui = (z_u . q_i + y_ui) / scale_u + own_i x_ui.
+
+    `scale` float64 [B] are powers of two, which round nothing, such that no score times its own is larger than 1: the
+    units of single precision. `off` float64 [B]: how far off a score may be in these.
+    """
 
     filter: ItemFilter
     pairs: SparseRows
     latent: Floats64
-    reached: Floats64
+    shared: Floats64
+    scale: Floats64
+    off: Floats64
 
     @classmethod
     def of(cls, of: ItemFilter, pairs: SparseRows) -> _Block:
         """What these histories lead to. A row's bits depend on that row alone."""
-        return cls(of, pairs, of.projected(pairs) * of.gain, dense_product(pairs.scaled(of.via), of.users))
+        latent, reached = of.projected(pairs) * of.gain, multiplied(pairs.scaled(of.via), of.users)
+        largest = np.zeros(pairs.rows)
+        np.maximum.at(largest, pairs.row_of, np.abs(pairs.value))
+        vector, column, own = of.longest
+        by_vectors = np.sqrt(np.vecdot(latent, latent)) * vector
+        by_users = np.sqrt(sums_at(reached.row_of, np.square(reached.value), reached.rows)) * column
+        bound = by_vectors + by_users + largest * own
+        scale = np.ldexp(1.0, -np.frexp(bound)[1])
+        off = (error_share(latent.shape[1]) * by_vectors + error_share(0) * bound) * scale
+        scaled = replace(reached, value=reached.value * scale[reached.row_of])
+        return cls(of, pairs, latent * scale[:, None], of.through_users(scaled), scale, off)
 
     def best(self, limit: int, excluded: Csr) -> Candidates:
         """The best items of each row."""
-        return best_of_rough(*self._rough(), self._exact, excluded, limit)
+        return best_of_rough(self._rough(), self.off, self._exact, excluded, limit)
 
-    def _rough(self) -> tuple[Floats32, Floats64]:
-        """All scores in single precision, float32 [items, B], in units in which no row is larger than 1 or so, and how
-        far off they may be, float64 [B]."""
-        vector, column, own = self.filter.longest
-        latent, reached = np.sqrt(np.vecdot(self.latent, self.latent)), np.sqrt(np.vecdot(self.reached, self.reached))
+    def _rough(self) -> Floats32:
+        """All scores in single precision, in the units of `scale`: float32 [B, items]."""
+        rough = self.latent.astype(np.float32) @ self.filter.vectors.T
+        np.add(rough, self.shared, out=rough, casting="same_kind")
         pairs = self.pairs
-        largest = np.zeros(pairs.rows)
-        np.maximum.at(largest, pairs.row_of, np.abs(pairs.value))
-        bound = latent * vector + reached * column + largest * own
-        scale = np.ldexp(1.0, -np.frexp(bound)[1])
-        rough = self.filter.layout.times(
-            np.multiply(self.reached.T, scale, order="C", dtype=np.float32, casting="same_kind")
-        )
-        rough += self.filter.vectors @ np.multiply(
-            self.latent.T, scale, order="C", dtype=np.float32, casting="same_kind"
-        )
-        rough[pairs.column, pairs.row_of] += self.filter.own[pairs.column] * pairs.value * scale[pairs.row_of]
-        off = error_share(self.latent.shape[1]) * latent * vector
-        off += error_share(int(self.filter.users.counts.max(initial=0))) * reached * column
-        return rough, (off + error_share(0) * bound) * scale
+        own = self.filter.own[pairs.column] * pairs.value * self.scale[pairs.row_of]
+        rough[pairs.row_of, pairs.column] += own.astype(np.float32)
+        return rough
 
     def _exact(self, row: Ints64, item: Ints64) -> Floats64:
         """The scores of pairs that stand row by row, in double precision and an order that depends on each alone."""
         score = pair_products(self.latent, self.filter.vectors, row, item)
-        score += self.filter.back[item] * self._through_users(row, item)
+        score += self.shared[row, item]
+        score /= self.scale[row]
         bits = self.pairs.columns.bit_length()
         key, own = (row << bits) | item, (self.pairs.row_of << bits) | self.pairs.column
         at = np.searchsorted(key, own)
         here = np.flatnonzero(key.take(at, mode="clip") == own) if len(key) else at[:0]
         score[at[here]] += self.filter.own[self.pairs.column[here]] * self.pairs.value[here]
         return score
-
-    def _through_users(self, row: Ints64, item: Ints64) -> Floats64:
-        """sum over v of s_vi y_uv of each pair: float64 [N]."""
-        users, found = self.filter.users, np.zeros(len(row))
-        counts, flat = users.counts[item], self.reached.reshape(-1)
-        filled = np.flatnonzero(counts)
-        row, item, counts = row[filled], item[filled], counts[filled]
-        for start, stop in row_blocks(row_pointers(counts), ENTRIES):  # a step a block of pairs: stays in the cache
-            part = counts[start:stop]
-            at = concat_ranges(users.indptr[item[start:stop]], part)
-            cell = np.repeat(row[start:stop] * users.columns, part)
-            cell += users.column.take(at)
-            value = flat.take(cell)
-            value *= users.value.take(at)
-            # A sum of each stretch by itself: its bits depend on what stands in it, in an order that its length gives.
-            found[filled[start:stop]] = np.add.reduceat(value, np.cumsum(part) - part)
-        return found
 
 
 def dense_product(left: SparseRows, right: SparseRows) -> Floats64:

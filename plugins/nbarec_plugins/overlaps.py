@@ -61,6 +61,9 @@ class Overlaps(Protocol):
     def picked(self, at: Ints64) -> tuple[Ints64, Ints32]:
         """The entries at these places, ascending: row pointers int64 [R + 1], columns int32."""
 
+    def table(self, value: AnyArray) -> AnyArray:
+        """A value of each entry, shaped as they are, as a table [R, columns]: 0 where nothing meets."""
+
     def largest(self, value: Floats64) -> Floats64:
         """The largest value of each row: float64 [R]."""
 
@@ -108,6 +111,11 @@ class ListedOverlaps:
 
     def picked(self, at: Ints64) -> tuple[Ints64, Ints32]:
         return np.searchsorted(at, self.indptr), self.column.take(at).astype(np.int32)
+
+    def table(self, value: AnyArray) -> AnyArray:
+        table = np.zeros((len(self.rows), self.columns), value.dtype)
+        table[np.repeat(np.arange(len(self.rows)), self.counts), self.column] = value
+        return table
 
     def largest(self, value: Floats64) -> Floats64:
         return np.maximum.reduceat(value, self.indptr[:-1])
@@ -161,6 +169,9 @@ class TabledOverlaps:
         starts = np.arange(len(self.rows) + 1) * self.columns
         indptr = np.searchsorted(at, starts)
         return indptr, (at - np.repeat(starts[:-1], indptr[1:] - indptr[:-1])).astype(np.int32)
+
+    def table(self, value: AnyArray) -> AnyArray:
+        return value
 
     def largest(self, value: Floats64) -> Floats64:
         return np.asarray(value.max(axis=1))

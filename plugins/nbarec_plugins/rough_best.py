@@ -46,14 +46,14 @@ def error_share(terms: int) -> float:
 def best_of_rough(rough: Floats32, margin: Floats64, exact: Exact, excluded: Csr, limit: int) -> Candidates:
     """The `limit` items of largest positive exact score of each row, best first, without `excluded` (rows x items).
 
-    `rough` float32 [items, rows], which is written into: no score is further than `margin` float64 [rows] from the
+    `rough` float32 [rows, items], which is written into: no score is further than `margin` float64 [rows] from the
     exact one; a row of margin 0 has no scores at all. Ties go by item position, as in `kernels.best_first`.
     """
-    items, rows = rough.shape
+    rows, items = rough.shape
     limit = min(limit, items)
     if limit <= 0 or not rows:
         return Candidates.empty(rows)
-    rough[excluded.indices, excluded.row_of] = NOT_PROPOSED
+    rough[excluded.row_of, excluded.indices] = NOT_PROPOSED
     # So many exact scores reach the floor less a margin. What is rough by less than 4 margins below it has an exact
     # score at least 2 margins below those, and is no tie of them unless ties form a chain: `unsure` tells that.
     floor = _last_wanted(rough, limit) - 4 * margin
@@ -64,7 +64,7 @@ def best_of_rough(rough: Floats32, margin: Floats64, exact: Exact, excluded: Csr
     parts: list[tuple[Ints64, Ints32, Floats64]] = [_entries(best, np.flatnonzero(~best.unsure))]
     # A step a row whose chain of ties reaches beyond what was looked at: rare, and each may hold all items.
     for again in np.flatnonzero(best.unsure):
-        item = np.flatnonzero(rough[:, again] > NOT_PROPOSED)
+        item = np.flatnonzero(rough[again] > NOT_PROPOSED)
         score = exact(np.full(len(item), again), item)
         whole = ranked(_contenders(np.zeros(len(item), np.int64), item, score, np.zeros(1), np.ones(1, bool)), limit)
         parts.append((np.full(len(whole.item), again), whole.item, whole.score))
@@ -85,25 +85,20 @@ def _last_wanted(rough: Floats32, limit: int) -> Floats64:
     Disjoint groups of items have different ones as their largest. Items of a group are equally far apart, so that whole
     stretches of numbers are compared at a time.
     """
-    items, rows = rough.shape
+    rows, items = rough.shape
     size = int(np.clip(items // (SPARE * limit), 1, GROUP))
     groups = items // size
-    largest = rough[: size * groups].reshape(size, groups, rows).max(axis=0) if size > 1 else rough
-    by_row = np.array(largest.T, order="C")
-    by_row.partition(groups - limit, axis=1)
-    return by_row[:, groups - limit].astype(np.float64)
+    largest = rough[:, : size * groups].reshape(rows, size, groups).max(axis=1)
+    largest.partition(groups - limit, axis=1)
+    return np.asarray(largest[:, groups - limit], np.float64)
 
 
 def _reaching(rough: Floats32, cut: Floats64) -> tuple[Ints64, Ints64]:
     """The pairs whose rough score reaches the row's `cut` float64 [rows], row by row: rows and items, int64 [N]."""
-    items, rows = rough.shape
     lowest = np.nextafter(np.maximum(cut, LOWEST).astype(np.float32), np.float32(-np.inf))
-    at = np.flatnonzero(rough > lowest)
-    item = at // rows
-    bits = items.bit_length()
-    key = ((at - item * rows) << bits) | item
-    key.sort()
-    return key >> bits, key & ((1 << bits) - 1)
+    at = np.flatnonzero(rough > lowest[:, None])
+    row = at // rough.shape[1]
+    return row, at - row * rough.shape[1]
 
 
 def _contenders(row: Ints64, item: Ints64, score: Floats64, floor: Floats64, whole: Bools) -> Contenders:

@@ -34,7 +34,7 @@ def test_rough_scores_within_their_margin_change_nothing(
     excluded = Csr.from_pairs(row, item, None, (rows, items))
     off = rng.uniform(-0.99, 0.99, scores.shape) * margin
     rounding = np.abs(scores).max() * 2.0**-22
-    rough = np.ascontiguousarray((scores + off).T.astype(np.float32))
+    rough = (scores + off).astype(np.float32)
 
     def exact(row: Ints64, item: Ints64) -> Floats64:
         return scores[row, item]
@@ -49,9 +49,9 @@ def test_rough_scores_within_their_margin_change_nothing(
 
 
 def test_a_row_without_a_margin_has_no_scores() -> None:
-    rough = np.zeros((6, 2), np.float32)
-    rough[:, 1] = [1, 5, 3, 0, 2, 4]
-    scores = rough.T.astype(np.float64)
+    rough = np.zeros((2, 6), np.float32)
+    rough[1] = [1, 5, 3, 0, 2, 4]
+    scores = rough.astype(np.float64)
     found = best_of_rough(rough, np.array([0.0, 1e-6]), lambda row, item: scores[row, item], Csr.empty(2, 6), 2)
     assert found.indptr.tolist() == [0, 0, 2]
     assert found.item.tolist() == [1, 5]
