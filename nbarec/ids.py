@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,9 @@ TextOrNumber = str | int
 
 MOST_MARKS = 16
 """Whole numbers whose range is at most so many times their count are told apart by marks instead of a sort."""
+
+FEW = 1 << 10
+"""Texts up to which a dictionary finds one: what hashing a text as an array takes pays off with many."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ class Ids:
         return np.where(known, position, -1)
 
     def _index_texts(self, texts: Sequence[str]) -> Ints64:
+        if len(self) <= FEW:
+            return np.array([self._positions.get(_encoded(text), -1) for text in texts], np.int64)
         blob, offsets = encode_texts(texts)
         hashes = hash_texts(blob, offsets)
         first = np.searchsorted(self.sorted_hashes, hashes, side="left")
@@ -127,6 +133,11 @@ class Ids:
             same = [self._text(p) == texts[i] for p, i in zip(position.tolist(), open_.tolist(), strict=True)]
             found[open_] = np.where(same, position, -1)
         return found
+
+    @cached_property
+    def _positions(self) -> dict[bytes, int]:
+        """Where each text stands."""
+        return {_encoded(self._text(position)): position for position in range(len(self))}
 
     def take(self, positions: Sequence[int] | AnyArray) -> list[TextOrNumber]:
         """The ids at these positions."""

@@ -22,7 +22,7 @@ from nbarec_plugins.context_levels import ContextLevels, Met
 from nbarec_plugins.context_lifts import Lifts, log_lift
 from nbarec_plugins.current_session import current_session, session_amounts, session_groups, session_lines
 from nbarec_plugins.event_features import Calendar, Skips, known_by_now, numbers_in, on_circle
-from nbarec_plugins.feature_columns import Lines, NamedFeatures, held, word
+from nbarec_plugins.feature_columns import Lines, NamedFeatures, at_entries, held, word
 from nbarec_plugins.group_counts import GroupCounts
 from nbarec_plugins.item_groups import ItemGroups, groups_named
 
@@ -141,16 +141,16 @@ class ContextFeatures(NamedFeatures[ContextFeaturesState]):
     def values(self, state: ContextFeaturesState, request: Request, pool: Pool) -> Mapping[str, Floats64 | Floats32]:
         """Columns of the moment, of the session, and of lifts."""
         past = known_by_now(request)
-        told: dict[str, Floats64 | Floats32] = {
-            name: column.astype(np.float32).take(pool.row) for name, column in self._moment(request).items()
-        }
         inside = current_session(past, request.now, self.gap)
-        for name, column in session_amounts(inside, past, request, Skips(self.skipped)).items():
-            told[name] = column.astype(np.float32).take(pool.row)
+        amounts = session_amounts(inside, past, request, Skips(self.skipped))
+        told: dict[str, Floats64 | Floats32] = {**at_entries({**self._moment(request), **amounts}, pool.row)}
         levels = {one: self._levels(one).met(state.levels[one], past, request) for one in self.across}
         liked = past.weight > 0
+        themselves = state.themselves.members(pool.item)
+        row = pool.row.take(themselves.entry)
         for context, level in levels.items():  # a step a context
-            told[f"context_{word(context)}_item"] = self._item_lift(state, context, level, pool)
+            lift = state.item_lifts[context].at(level.code.take(row), themselves.level, self.prior)
+            told[f"context_{word(context)}_item"] = themselves.mean(lift)
         for name in self.by:  # a step a column of the catalogue, and one a context in it
             counts = GroupCounts.of(state.groups[name], past, pool)
             told.update(session_groups(word(name), counts, inside))
@@ -166,12 +166,6 @@ class ContextFeatures(NamedFeatures[ContextFeaturesState]):
         same, known = level.same & liked, level.known & liked
         both, group = counts.events(same), counts.events(known)
         return counts.wanted.mean(log_lift(both, group, counts.totals(same), counts.totals(known), self.own_prior))
-
-    def _item_lift(self, state: ContextFeaturesState, context: str, level: Met, pool: Pool) -> Floats64:
-        """The lift of each entry's item: float64 [N]."""
-        wanted = state.themselves.members(pool.item)
-        code = level.code.take(pool.row.take(wanted.entry))
-        return wanted.mean(state.item_lifts[context].at(code, wanted.level, self.prior))
 
     def _moment(self, request: Request) -> dict[str, Floats64]:
         """The numbers of the context, and the hour and the weekday on their circles: float64 [B] each."""

@@ -23,6 +23,9 @@ DAY_HOURS = 24
 CALENDAR = ("hour", "weekday")
 """What times tell, too."""
 
+NO_LEVELS = Ids.of([])
+"""For `ContextLevels.met`, where no codes are asked for."""
+
 
 @dataclass(frozen=True)
 class ContextLevels:
@@ -77,20 +80,33 @@ class ContextLevels:
             hour = _whole_hours(self.calendar.of_request(request, self.name), len(request))
             apart = hours_apart(_whole_hours(column, len(past)), hour.take(past.row))
             code = np.where(np.isnan(hour), NONE, np.nan_to_num(hour)).astype(np.int64)
-            return Met(code, ~np.isnan(apart), apart <= self.hours)
+            return Met(code, code != NONE, ~np.isnan(apart), apart <= self.hours)
         own, code = coded(column, self._who)
-        theirs, wanted = self.of_request(request)
-        known = (code != NONE) & (wanted != NONE).take(past.row)
-        same = known & (code == recoded(theirs, wanted, own).take(past.row))
-        return Met(recoded(theirs, wanted, levels), known, same)
+        asked, of_own, of_levels = self._among(request, own, levels)
+        known = (code != NONE) & asked.take(past.row)
+        return Met(of_levels, asked, known, known & (code == of_own.take(past.row)))
+
+    def _among(self, request: Request, own: Ids, levels: Ids) -> tuple[Bools, Ints64, Ints64]:
+        """Whether the level of each request is known, bool [B], and where it is among `own` and among `levels`, `NONE`
+        if nowhere: int64 [B] both."""
+        given = request.context.get(self.name)
+        if given is None or given.dtype.kind in "iufb":
+            theirs, wanted = self.of_request(request)
+            return wanted != NONE, recoded(theirs, wanted, own), recoded(theirs, wanted, levels)
+        # Texts are looked up as they are: a column of them would take longer to make than all else here.
+        texts = ["" if value is None or value != value else str(value) for value in given.tolist()]
+        known = np.array([text != "" for text in texts], bool)
+        return known, np.where(known, own.index(texts), NONE), np.where(known, levels.index(texts), NONE)
 
 
 @dataclass(frozen=True)
 class Met:
-    """`code` int64 [B]: the level of each request, `NONE` if unknown. `known` bool [events]: of which events of the
-    history the level is known, as is that of their request; `same` bool [events]: where the two go together."""
+    """`code` int64 [B]: the level of each request among those that were given, `NONE` if it is none of them; `asked`
+    bool [B]: whether it is known at all. `known` bool [events]: of which events of the history the level is known, as
+    is that of their request; `same` bool [events]: where the two go together."""
 
     code: Ints64
+    asked: Bools
     known: Bools
     same: Bools
 
@@ -99,7 +115,7 @@ def agreeing(contexts: Sequence[ContextLevels], past: Events, request: Request) 
     """In which of these contexts each event of a history goes with its request: bool [contexts, events]."""
     found = np.zeros((len(contexts), len(past)), bool)
     for at, context in enumerate(contexts):  # a step a context
-        found[at] = context.met(Ids.of([]), past, request).same
+        found[at] = context.met(NO_LEVELS, past, request).same
     return found
 
 

@@ -53,23 +53,29 @@ class Lifts:
 
     def at(self, code: Ints64, group: Ints64, prior: float) -> Floats64:
         """The log lift of each pair of a level, `NONE` if unknown, and a group: float64 [N], NaN where unknown."""
+        if 0 < self.both.shape[0] * self.both.shape[1] <= DENSE:
+            # `NONE`, -1, counts from the end: there stands what is unknown.
+            return self._table(prior).take(code * self.both.shape[1] + group)
         level = np.append(self.level, 0).take(code, mode="wrap")
         return log_lift(self._both_at(code, group), self.group.take(group), level, self.total, prior)
 
     def _both_at(self, code: Ints64, group: Ints64) -> AnyArray:
-        groups = self.both.shape[1]
-        cell = np.maximum(code, 0) * groups + group
-        if self._dense is not None:
-            return self._dense.take(cell)
+        cell = np.maximum(code, 0) * self.both.shape[1] + group
         at = np.searchsorted(self._cells, cell)
         same = np.append(self._cells, -1).take(at) == cell
         return np.where(same, np.append(self.both.data, np.float32(0)).take(at), 0)
 
+    def _table(self, prior: float) -> Floats64:
+        """The lifts of all pairs, and of no level with each group, in a line: made once."""
+        if prior not in self._tables:
+            known = log_lift(self.both.to_dense(), self.group, self.level[:, None], self.total, prior)
+            self._tables[prior] = np.append(known, np.full(len(self.group), np.nan))
+        return self._tables[prior]
+
     @cached_property
-    def _dense(self) -> AnyArray | None:
-        """All counts in a line, where that is short enough."""
-        levels, groups = self.both.shape
-        return self.both.to_dense().reshape(-1) if 0 < levels * groups <= DENSE else None
+    def _tables(self) -> dict[float, Floats64]:
+        """What `_table` has made, by prior."""
+        return {}
 
     @cached_property
     def _cells(self) -> Ints64:

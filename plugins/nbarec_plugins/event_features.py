@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Bools, Floats64, Ints64, rank_in_row
+from nbarec.arrays import AnyArray, Bools, Floats64, Ints32, Ints64, rank_in_row, row_pointers, stable_order
 from nbarec.batch import Request
 from nbarec.data import Dataset
 from nbarec.events import Events
@@ -23,6 +23,9 @@ THURSDAY = 3
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """How English names of weekdays begin."""
+
+NEVER = np.iinfo(np.int64).min
+"""A moment before all others."""
 
 C = TypeVar("C", bound=Column | MissingColumn)
 
@@ -45,10 +48,9 @@ def days_before(now: Ints64, moment: Ints64) -> Floats64:
 
 def latest_of(place: Ints64, moment: Ints64, places: int) -> Ints64:
     """The latest known moment at each place, 0 where there is none: int64 [places]. `place`, `moment` int64 [N]."""
-    timed = moment != 0
-    latest = np.full(places, np.iinfo(np.int64).min)
-    np.maximum.at(latest, place[timed], moment[timed])
-    return np.where(latest == np.iinfo(np.int64).min, 0, latest)
+    latest = np.full(places, NEVER)
+    np.maximum.at(latest, place, np.where(moment == 0, NEVER, moment))
+    return np.where(latest == NEVER, 0, latest)
 
 
 def earliest_of(place: Ints64, moment: Ints64, places: int) -> Ints64:
@@ -56,14 +58,31 @@ def earliest_of(place: Ints64, moment: Ints64, places: int) -> Ints64:
     return -latest_of(place, -moment, places)
 
 
-def last_items(events: Events, limit: int) -> Events:
-    """The last event of each of the `limit` items that a row took last, in the order of time; the rows stay."""
-    key = events.row * events.n_items + events.item
-    _, back = np.unique(key[::-1], return_index=True)
-    newest = np.zeros(len(events), bool)
-    newest[len(events) - 1 - back] = True
-    once = events.where(newest)
-    return once.where(rank_in_row(once.indptr) > np.repeat(once.counts - limit, once.counts))
+@dataclass(frozen=True)
+class LastItems:
+    """Items row by row, in the order of time: `indptr` int64 [rows + 1], `row` int64 [N], `item` int32 [N]."""
+
+    indptr: Ints64
+    row: Ints64
+    item: Ints32
+
+    @property
+    def counts(self) -> Ints64:
+        """How many each row has: int64 [rows]."""
+        return np.diff(self.indptr)
+
+
+def last_items(events: Events, wanted: Bools, limit: int) -> LastItems:
+    """The `limit` items that each row took last, each once, of those of its events that are `wanted`: bool [events]."""
+    at = np.flatnonzero(wanted)
+    row, item = events.row.take(at), events.item.take(at)
+    pair = row * events.n_items + item
+    order = stable_order(pair, int(pair.max(initial=0)).bit_length())
+    ordered = pair.take(order)
+    newest = np.sort(order[np.append(ordered[1:] != ordered[:-1], True)[: len(order)]])
+    counts = np.bincount(row.take(newest), minlength=events.rows)
+    newest = newest[rank_in_row(row_pointers(counts)) > np.repeat(counts - limit, counts)]
+    return LastItems(row_pointers(np.minimum(counts, limit)), row.take(newest), item.take(newest))
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,8 @@ class Calendar:
 
     def _filled(self, column: Column | MissingColumn, moment: Ints64, name: str) -> Column | MissingColumn:
         if name not in ("hour", "weekday") or not isinstance(column, MissingColumn | NumberColumn):
+            return column
+        if isinstance(column, NumberColumn) and not np.isnan(column.values).any():
             return column
         local = seconds_of(moment) / HOUR + self.utc_offset
         read = np.floor(local % 24) if name == "hour" else (np.floor(local / 24) + THURSDAY) % 7

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from nbarec.arrays import AnyArray, Floats32, Floats64, frozen
+from nbarec.arrays import AnyArray, Floats32, Floats64, Ints32, frozen
 from nbarec.batch import Pool, Request
 from nbarec.components import FeatureProvider, param
 from nbarec.data import FLOAT32_LIMIT
@@ -65,6 +65,13 @@ class NamedFeatures(FeatureProvider[S]):
         return tuple(name for name, _ in self.lines())
 
 
+def at_entries(told: Mapping[str, AnyArray], row: Ints32) -> dict[str, Floats32]:
+    """Columns with a value a row of the pool, [B] each, as ones with a value an entry: float32 [N] each, `row` int32
+    [N]."""
+    values = np.array([*told.values()], np.float32).take(row, axis=1)
+    return dict(zip(told, values, strict=True))
+
+
 def held(values: Floats64) -> Floats64:
     """The same numbers, NaN where float32 can't hold one: float64, shaped as `values`."""
     return np.where(np.abs(values) <= FLOAT32_LIMIT, values, np.nan)
@@ -72,8 +79,7 @@ def held(values: Floats64) -> Floats64:
 
 def ratio(part: AnyArray, whole: AnyArray) -> Floats64:
     """part / whole, NaN where the whole is 0: float64, shaped as both."""
-    undefined = np.full(np.shape(part), np.nan)
-    return np.asarray(np.divide(part, whole, out=undefined, where=np.asarray(whole) != 0), np.float64)
+    return np.asarray(part / np.where(whole == 0, np.nan, whole), np.float64)
 
 
 def taken(values: AnyArray, at: AnyArray) -> AnyArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from nbarec.arrays import Bools, Floats64, Ints64
 from nbarec.batch import Pool
 from nbarec.events import Events
 from nbarec_plugins.event_features import latest_of
-from nbarec_plugins.item_groups import Cells, ItemGroups, Members, read
+from nbarec_plugins.item_groups import Cells, ItemGroups, Members
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,13 @@ class GroupCounts:
 
         `marked` bool [events].
         """
-        counts = self.cells.counts() if marked is None else self.cells.counts_where(marked.take(self.had.entry))
-        return np.asarray(read(counts, self.at), np.float64)
+        if marked is None or marked.all():
+            return self._all
+        return self.cells.counts_where(marked.take(self.had.entry)).take(self.at)
+
+    @cached_property
+    def _all(self) -> Floats64:
+        return self.cells.counts().take(self.at)
 
     def totals(self, marked: Bools | None = None) -> Ints64:
         """How many events of the entry's row have any level, of those that are marked: int64 [M]."""
@@ -53,4 +59,4 @@ class GroupCounts:
     def latest(self) -> Ints64:
         """When the last event of the row with the level happened, 0 where there is none: int64 [M]."""
         moment = self.past.time.take(self.had.entry)
-        return np.asarray(read(latest_of(self.cells.cell, moment, self.cells.places), self.at), np.int64)
+        return latest_of(self.cells.cell, moment, self.cells.places).take(self.at)

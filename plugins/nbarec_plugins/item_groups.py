@@ -126,7 +126,8 @@ def groups_named(catalog: Table, names: tuple[str, ...], who: str) -> Mapping[st
 @dataclass(frozen=True)
 class Cells:
     """Distinct pairs of a row and a level, to count in: `cell` int64 [M] is where each given pair counts, one of
-    `places`. `key` int64 [places] holds the pairs, ascending, as row * levels + level; None: every pair has a place.
+    `places`, of which the last is that of all pairs that were never given. `key` int64 [places - 1] holds the pairs,
+    ascending, as row * levels + level; None: every pair has a place.
 
     A line of all places takes no sort, so it is used wherever it is not much longer than what is counted and asked.
     """
@@ -141,9 +142,9 @@ class Cells:
         """From the pairs that are given; about so many will be `asked` for."""
         pair = row * levels + level
         if rows * levels <= SPARSE * (len(pair) + asked):
-            return cls(pair, rows * levels, levels, None)
+            return cls(pair, rows * levels + 1, levels, None)
         key, cell = np.unique(pair, return_inverse=True)
-        return cls(cell.reshape(-1), len(key), levels, key)
+        return cls(cell.reshape(-1), len(key) + 1, levels, key)
 
     def counts(self) -> Floats64:
         """How often each pair was given: float64 [places]."""
@@ -151,18 +152,13 @@ class Cells:
 
     def counts_where(self, marked: AnyArray) -> Floats64:
         """How often it was, among those that `marked` bool [M] holds: float64 [places]."""
-        return np.bincount(self.cell[marked], minlength=self.places).astype(np.float64)
+        return sums_at(self.cell, marked, self.places)
 
     def find(self, row: Ints64, level: Ints64) -> Ints64:
-        """The place of each pair, `places` for one that was never given: int64 [N]. See `read`."""
+        """The place of each pair: int64 [N]."""
         pair = row * self.levels + level
         if self.key is None:
             return pair
         at = np.searchsorted(self.key, pair)
         same = np.append(self.key, -1).take(at) == pair
-        return np.where(same, at, self.places)
-
-
-def read(values: AnyArray, at: Ints64) -> AnyArray:
-    """`values` [places] at what `Cells.find` gave, 0 for a pair that was never given."""
-    return np.append(values, values.dtype.type(0)).take(at)
+        return np.where(same, at, self.places - 1)

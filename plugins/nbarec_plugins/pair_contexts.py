@@ -9,11 +9,10 @@ import numpy as np
 from nbarec.arrays import AnyArray, Floats64, Ints64
 from nbarec.batch import Pool, Request
 from nbarec.events import Events
-from nbarec.ids import Ids
-from nbarec_plugins.context_levels import ContextLevels
+from nbarec_plugins.context_levels import NO_LEVELS, ContextLevels
 from nbarec_plugins.context_lifts import log_lift
 from nbarec_plugins.feature_columns import Lines, ratio, word
-from nbarec_plugins.item_groups import NONE, Cells, read
+from nbarec_plugins.item_groups import Cells
 
 
 def context_lines(names: Sequence[str]) -> Lines:
@@ -46,20 +45,19 @@ def at_contexts(
     told: dict[str, Floats64] = {}
     agreeing, any_known = np.zeros(len(past), np.int64), np.zeros(len(request), bool)
     for context in contexts:  # a step a context
-        met = context.met(Ids.of([]), past, request)
-        now_known = context.of_request(request)[1] != NONE
-        both, item = (read(cells.counts_where(marked), at) for marked in (met.same, met.known))
+        met = context.met(NO_LEVELS, past, request)
+        both, item = (cells.counts_where(marked).take(at) for marked in (met.same, met.known))
         level, total = (_by_row(past, marked).take(pool.row) for marked in (met.same, met.known))
-        name, wanted = f"pair_item_at_{word(context.name)}", now_known.take(pool.row)
+        name, wanted = f"pair_item_at_{word(context.name)}", met.asked.take(pool.row)
         told[name] = np.where(wanted, both, np.nan)
         told[f"{name}_share"] = ratio(both, level)
         told[f"{name}_lift"] = log_lift(both, item, level, np.maximum(total, 1), prior)
         agreeing += met.same
-        any_known |= now_known
+        any_known |= met.asked
     if contexts:
         most = np.zeros(cells.places, np.int64)
         np.maximum.at(most, cells.cell, agreeing)
-        told["pair_item_at_all"] = np.where(any_known.take(pool.row), read(most, at), np.nan)
+        told["pair_item_at_all"] = np.where(any_known.take(pool.row), most.take(at), np.nan)
     return told
 
 

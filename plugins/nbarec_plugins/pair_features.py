@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from nbarec.work import current
 from nbarec_plugins.context_levels import ContextLevels, of_other_moments
 from nbarec_plugins.event_features import (
     Calendar,
+    LastItems,
     Skips,
     days_before,
     hours_apart,
@@ -30,7 +32,7 @@ from nbarec_plugins.event_features import (
 )
 from nbarec_plugins.feature_columns import Lines, NamedFeatures, ratio, word
 from nbarec_plugins.group_counts import GroupCounts
-from nbarec_plugins.item_groups import Cells, ItemGroups, groups_named, read
+from nbarec_plugins.item_groups import Cells, ItemGroups, groups_named
 from nbarec_plugins.neighbours import Measure, Signal
 from nbarec_plugins.pair_contexts import at_contexts, context_lines
 from nbarec_plugins.sparse_rows import SparseRows, sums_at
@@ -48,6 +50,11 @@ class PairFeaturesState:
     groups: Mapping[str, ItemGroups]
     neighbours: SparseRows
     met: Bools
+
+    @cached_property
+    def met_or_new(self) -> Bools:
+        """`met`, and False at the end, for all items that came after the fit: bool [items + 1]."""
+        return frozen(np.append(self.met, False))
 
 
 @dataclass(frozen=True)
@@ -170,9 +177,9 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
     def values(self, state: PairFeaturesState, request: Request, pool: Pool) -> Mapping[str, Floats64]:
         """Sums over each row's history, in the order of time."""
         past = of_other_moments(self._moment, known_by_now(request), request)
-        liked = last_items(past.where(past.weight > 0), self.last)
+        liked = last_items(past, past.weight > 0, self.last)
         told = self._plays(past, request, pool)
-        told["pair_similarity_mean"], told["pair_similarity_max"] = _similarities(state, liked, pool)
+        told["pair_similarity_mean"], told["pair_similarity_max"] = _similarities(state, liked, request.n_items, pool)
         if self.vectors is not None:
             found = mean_and_max(pool.vectors[self.vectors], pool.indptr, pool.item, liked.indptr, liked.item)
             told[f"pair_{self.vectors}_mean"], told[f"pair_{self.vectors}_max"] = found
@@ -185,40 +192,42 @@ class PairFeatures(NamedFeatures[PairFeaturesState]):
     def _plays(self, past: Events, request: Request, pool: Pool) -> dict[str, Floats64]:
         cells = Cells.of(past.row, past.item.astype(np.int64), past.rows, request.n_items, len(pool))
         at = cells.find(pool.row.astype(np.int64), pool.item.astype(np.int64))
-        last = read(latest_of(cells.cell, past.time, cells.places), at)
+        last = latest_of(cells.cell, past.time, cells.places).take(at)
         return {
-            "pair_item_events": read(cells.counts(), at),
+            "pair_item_events": cells.counts().take(at),
             "pair_item_days_since": days_before(request.now.take(pool.row), last),
             **at_contexts(self._at, past, request, pool, cells, at, self.prior),
         }
 
 
-def _similarities(state: PairFeaturesState, liked: Events, pool: Pool) -> tuple[Floats64, Floats64]:
-    """The mean and the largest similarity of each entry's item to the liked items of its row: float64 [N] both.
+def _similarities(state: PairFeaturesState, liked: LastItems, items: int, pool: Pool) -> tuple[Floats64, Floats64]:
+    """The mean and the largest similarity of each entry's item to the liked items of its row: float64 [N] both; there
+    are so many `items` now.
 
     Each liked item looks its neighbours up among the entries: they are few, and the entries stand in a table of some
     rows and all items.
     """
-    total, largest = np.zeros(len(pool)), np.full(len(pool), 0.0)
-    items = max(liked.n_items, len(state.met))
+    total, largest = np.zeros(len(pool)), np.zeros(len(pool))
+    items = max(items, len(state.met))
     rows = max(current().block_bytes(TABLE) // 4 // max(items, 1), 1)
-    place = np.full(min(rows, pool.rows) * items, -1, np.int32)
+    place = np.zeros(min(rows, pool.rows) * items, np.int32)  # from 1; 0 is that of items without an entry
     for first, last in _spans(pool.rows, rows):  # a step some rows
         inside = slice(int(pool.indptr[first]), int(pool.indptr[last]))
         here = slice(int(liked.indptr[first]), int(liked.indptr[last]))
         cell = (pool.row[inside].astype(np.int64) - first) * items + pool.item[inside]
-        place[cell] = np.arange(len(cell))
+        place[cell] = np.arange(1, len(cell) + 1)
         known = np.where(liked.item[here] < len(state.met), liked.item[here], -1).astype(np.int64)
         near = state.neighbours.take_rows(known)
         at = place.take(np.repeat((liked.row[here] - first) * items, near.counts) + near.column)
-        place[cell] = -1
-        met = at >= 0
-        at, similarity = at[met], near.value[met]
-        total[inside] = sums_at(at, similarity, len(cell))
-        np.maximum.at(largest[inside], at, similarity)
-    known = (liked.counts.take(pool.row) > 0) & np.append(state.met, False).take(np.minimum(pool.item, len(state.met)))
-    mean = ratio(total, liked.counts.take(pool.row))
-    return np.where(known, mean, np.nan), np.where(known, largest, np.nan)
+        place[cell] = 0
+        total[inside] = sums_at(at, near.value, len(cell) + 1)[1:]
+        best = np.zeros(len(cell) + 1)
+        np.maximum.at(best, at, near.value)
+        largest[inside] = best[1:]
+    counts = liked.counts.take(pool.row)
+    met = (counts > 0) & state.met_or_new.take(pool.item, mode="clip")
+    mean = ratio(total, counts)
+    return np.where(met, mean, np.nan), np.where(met, largest, np.nan)
 
 
 def _spans(rows: int, size: int) -> Iterable[tuple[int, int]]:

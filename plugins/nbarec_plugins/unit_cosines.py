@@ -52,14 +52,22 @@ def whole_vectors(vectors: Floats32, item: Ints32) -> Floats64:
 
 def _of_block(own: Floats64, indptr: Ints64, past: Floats64, past_indptr: Ints64) -> tuple[Floats64, Floats64]:
     counts, past_counts = np.diff(indptr), np.diff(past_indptr)
-    row, place = _places(counts)
     left, right = _padded(own, counts), _padded(past, past_counts)
     products = np.matmul(left, right.transpose(0, 2, 1))
-    total = products.sum(axis=2)[row, place] / STEPS**2
     there = np.arange(right.shape[1]) < past_counts[:, None]
-    largest = np.where(there[:, None], products, -np.inf).max(axis=2, initial=-np.inf)[row, place] / STEPS**2
-    real = own.any(axis=1) & (past_counts[row] > 0)
-    return np.where(real, ratio(total, past_counts[row]), np.nan), np.where(real, largest, np.nan)
+    if not there.all():
+        products = np.where(there[:, None], products, -np.inf)
+    total = np.matmul(left, right.sum(axis=1)[:, :, None])[:, :, 0]  # as exact as the sum of the products
+    largest = products.max(axis=2, initial=-np.inf)
+    compared = past_counts.repeat(counts)
+    real = np.vecdot(own, own) * compared > 0
+    mean = ratio(_listed(total, counts) / STEPS**2, compared)
+    return np.where(real, mean, np.nan), np.where(real, _listed(largest, counts) / STEPS**2, np.nan)
+
+
+def _listed(values: Floats64, counts: Ints64) -> Floats64:
+    """Row after row of `values` [rows, longest], each to its own end."""
+    return values.reshape(-1) if values.size == counts.sum() else values[_places(counts)]
 
 
 def _padded(vectors: Floats64, counts: Ints64) -> Floats64:

@@ -17,7 +17,7 @@ from nbarec.expressions import Expression
 from nbarec.hookspecs import hookimpl
 from nbarec.params import Duration
 from nbarec_plugins.event_features import Skips, days_before, earliest_of, known_by_now, latest_of
-from nbarec_plugins.feature_columns import DAY, Lines, NamedFeatures, days_word, held, ratio
+from nbarec_plugins.feature_columns import DAY, Lines, NamedFeatures, at_entries, days_word, held, ratio
 from nbarec_plugins.sparse_rows import sums_at
 
 
@@ -73,7 +73,7 @@ class UserFeatures(NamedFeatures[NoState]):
         """Each user's numbers, at each of his entries."""
         past = known_by_now(request)
         told = {**_amounts(past), **self._times(past, request), **self._quality(past, request)}
-        return {name: column.astype(np.float32).take(pool.row) for name, column in told.items()}
+        return at_entries(told, pool.row)
 
     def _times(self, past: Events, request: Request) -> dict[str, Floats64]:
         row, rows, now = past.row, past.rows, request.now

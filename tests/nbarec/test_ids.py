@@ -22,14 +22,17 @@ numbers = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=12)
 
 
 @settings(max_examples=150)
-@given(texts, any_text)
-def test_any_texts_come_out_as_they_came_in(values: list[str], other: str) -> None:
+@pytest.mark.parametrize("few", [0, module.FEW])
+@given(values=texts, other=any_text)
+def test_any_texts_come_out_as_they_came_in(few: int, values: list[str], other: str) -> None:
     ids = Ids.of(values)
     assert len(ids) == len(values)
     assert ids.all() == values
     assert all(isinstance(value, str) for value in ids.all())
-    assert ids.index(values).tolist() == list(range(len(values)))
-    assert ids.index([other]).tolist() == [values.index(other) if other in values else -1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FEW", few)
+        assert ids.index(values).tolist() == list(range(len(values)))
+        assert ids.index([other]).tolist() == [values.index(other) if other in values else -1]
     backwards = list(range(len(values)))[::-1]
     assert ids.take(backwards) == ids.texts(backwards) == values[::-1]
 
@@ -101,6 +104,7 @@ def same_hash(_blob: Bytes, offsets: Ints64) -> Uints64:
 def test_texts_of_one_hash_are_told_apart(values: list[str], others: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "hash_texts", same_hash)
+        patch.setattr(module, "FEW", 0)
         ids = Ids.of([*values, "no number"] if "no number" not in values else values)
         listed = ids.all()
         wanted = [*others, *listed]

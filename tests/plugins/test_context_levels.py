@@ -52,11 +52,12 @@ def test_other_contexts_are_the_same_where_their_texts_are() -> None:
         request = replace(request_for(data, [0], context={"place": context}), history=past)
         met = levels.met(names, past, request)
         assert (met.known.tolist(), np.flatnonzero(met.same).tolist()) == ([True, False, True, True], same)
-        assert met.code.tolist() == [code]
-    met = levels.met(names, past, replace(request, context={}))
-    assert met.code.tolist() == [-1]
-    assert not met.known.any()
-    assert not met.same.any()
+        assert (met.code.tolist(), met.asked.tolist()) == ([code], [True])
+    for context in ({}, {"place": np.array([""])}, {"place": np.array([None])}, {"place": np.array([math.nan])}):
+        met = levels.met(names, past, replace(request, context=context))
+        assert (met.code.tolist(), met.asked.tolist()) == ([-1], [False])
+        assert not met.known.any()
+        assert not met.same.any()
 
 
 def test_numbers_have_levels_by_their_whole_part() -> None:

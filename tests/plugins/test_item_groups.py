@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nbarec.errors import ConfigError
 from nbarec.tables import CategoryColumn, NumberColumn, Table
 from nbarec.testing.worlds import tags_of
-from nbarec_plugins.item_groups import RANGES, Cells, ItemGroups, groups_named, read
+from nbarec_plugins.item_groups import RANGES, Cells, ItemGroups, groups_named
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=30)
 asked = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=10)
@@ -33,10 +33,10 @@ def test_cells_count_pairs_by_line_and_by_sort(
     assert (cells.key is None) == line
     at = cells.find(*columns(wanted))
     counted = Counter(given_pairs)
-    assert read(cells.counts(), at).tolist() == [counted[pair] for pair in wanted]
+    assert cells.counts().take(at).tolist() == [counted[pair] for pair in wanted]
     marked = np.arange(len(given_pairs)) % 2 == 0
     counted = Counter(given_pairs[::2])
-    assert read(cells.counts_where(marked), at).tolist() == [counted[pair] for pair in wanted]
+    assert cells.counts_where(marked).take(at).tolist() == [counted[pair] for pair in wanted]
 
 
 def test_means_and_extremes_over_the_levels_of_each_thing() -> None:

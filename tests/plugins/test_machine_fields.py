@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbarec_plugins import machine_fields as module
 from nbarec_plugins.machine_fields import FARTHEST, Fields
 
 NAN = np.nan
@@ -68,6 +69,27 @@ def test_every_level_is_one_of_its_field(seed: int, numbers: Any, bins: int, ent
         assert (active.level >= fields.starts[:-1, None]).all()
         assert (active.level < fields.starts[1:, None]).all()
         assert np.isfinite(active.value).all()
+
+
+@given(st.integers(0, 10**6), st.sampled_from([2, 5, 40]), st.integers(0, 30))
+@settings(max_examples=40, deadline=None)
+def test_bins_are_counted_as_they_are_searched(seed: int, bins: int, entries: int) -> None:
+    rng = np.random.default_rng(seed)
+    fields = fields_of("bins", rng.normal(size=(200, 3)).astype(np.float32).round(1), bins)
+    values = rng.normal(size=(entries, 3)).astype(np.float32).round(1)
+    values[rng.random(values.shape) < 0.2] = rng.choice(np.array([NAN, np.inf, -np.inf], np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "TOGETHER", 7)
+        found = fields.active(values, np.zeros((entries, 2), np.int32)).level[2:] - fields.starts[2:-1, None]
+    assert found.tolist() == fields.bins.bins(values).tolist()
+
+
+def test_many_cuts_are_searched() -> None:
+    values = np.arange(300, dtype=np.float32)[:, None].repeat(2, axis=1)
+    fields = fields_of("bins", values, 200)
+    assert len(fields.bins.of(0)) > module.MOST_COUNTED
+    found = fields.active(values, np.zeros((300, 2), np.int32)).level[2:] - fields.starts[2:-1, None]
+    assert found.tolist() == fields.bins.bins(values).tolist()
 
 
 def test_a_count_that_is_nearly_always_zero_has_bins_for_the_others() -> None:

@@ -6,6 +6,7 @@ import doctest
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbarec.arrays import frozen
 from nbarec.batch import Pool, Request
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.expressions import Expression
-from nbarec.joining import join_datasets
 from nbarec.params import StageRef
-from nbarec.tables import CategoryColumn, TagsColumn
 from nbarec.testing.check_worlds import bare_world, grown, main_worlds
 from nbarec.testing.checks import Check, checks
 from nbarec.testing.worlds import DAY, pool_in_order, request_for
@@ -46,12 +44,8 @@ def asked(rows: list[int], now: list[int], hour: list[float], data: Dataset = BU
     return request, replace(pool, vectors={"latent": VECTORS})
 
 
-def levels(data: Dataset, name: str, item: int) -> list[int]:
-    column = data.catalog.columns[name]
-    if isinstance(column, TagsColumn):
-        return column.matrix.take_rows(np.array([item])).indices.tolist()
-    assert isinstance(column, CategoryColumn)
-    return [int(column.codes[item])] if column.codes[item] >= 0 else []
+def levels(data: Dataset, name: str, item: int) -> list[str]:
+    return [level for level in data.catalog.labels(name, [item])[0].split("|") if level != "-"]
 
 
 def history(data: Dataset, user: int, now: int) -> list[dict[str, Any]]:
@@ -139,33 +133,24 @@ def test_each_entry_is_told_as_a_loop_over_events_would(rows: list[int], data: s
 
 @given(users, st.data())
 @settings(max_examples=25, deadline=None)
-def test_a_batch_gives_each_user_what_he_gets_alone(rows: list[int], data: st.DataObject) -> None:
+def test_a_batch_gives_each_user_what_he_gets_alone(
+    feature_checks: ModuleType, rows: list[int], data: st.DataObject
+) -> None:
     now, hour = [data.draw(moments) for _ in rows], [data.draw(hours) for _ in rows]
     request, pool = asked(rows, now, hour)
-    together = PROVIDER.columns_for(STATE, request, pool)
-    for row in range(len(rows)):
-        alone, span = request.take(np.array([row])), slice(*pool.indptr[row : row + 2])
-        entries = replace(pool_in_order(alone, [pool.item[span].tolist()]), vectors=pool.vectors)
-        single = PROVIDER.columns_for(STATE, alone, entries)
-        assert all(single[name].tobytes() == together[name][span].tobytes() for name in together)
+    assert not feature_checks.differing_alone(PROVIDER, STATE, request, pool)
 
 
 @given(moments, st.integers(0, 10**6))
 @settings(max_examples=20, deadline=None)
-def test_what_happens_later_than_now_changes_nothing(now: int, seed: int) -> None:
-    rng, events = np.random.default_rng(seed), BUSY.events
-    later = events.time > now
-    scrambled = replace(
-        events,
-        item=frozen(np.where(later, rng.integers(events.n_items, size=len(events)), events.item).astype(np.int32)),
-        weight=frozen(np.where(later, rng.normal(size=len(events)), events.weight).astype(np.float32)),
-    )
+def test_what_happens_later_than_now_changes_nothing(feature_checks: ModuleType, now: int, seed: int) -> None:
     rows = list(range(len(BUSY.users)))
     before, after = (
-        PROVIDER.columns_for(STATE, *asked(rows, [now] * len(rows), [5.0] * len(rows), BUSY.with_events(one)))
-        for one in (events, scrambled)
+        PROVIDER.columns_for(STATE, *asked(rows, [now] * len(rows), [5.0] * len(rows), data))
+        for data in (BUSY, feature_checks.scrambled_after(BUSY, now, seed))
     )
-    assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+    assert before
+    assert not feature_checks.differing(before, after)
 
 
 def test_similarities_are_cosines_of_common_users() -> None:
@@ -206,10 +191,8 @@ def test_items_newer_than_the_fit_have_no_group_and_no_similarity() -> None:
     assert columns["pair_item_events"][pool.item == len(BUSY.items)] > 0
 
 
-def test_an_update_equals_a_refit() -> None:
-    half = np.arange(len(BUSY.events)) % 2 == 0
-    known = BUSY.with_events(BUSY.events.where(half))
-    everything, new = join_datasets(known, BUSY.with_events(BUSY.events.where(~half)))
+def test_an_update_equals_a_refit(feature_checks: ModuleType) -> None:
+    known, everything, new = feature_checks.halves(BUSY)
     updated, refitted = PROVIDER.update(PROVIDER.fit(known, RNG), everything, new), PROVIDER.fit(everything, RNG)
     assert updated.neighbours.value.tobytes() == refitted.neighbours.value.tobytes()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -73,32 +74,23 @@ def test_each_user_is_told_as_a_loop_over_his_events_would(rows: list[int], data
 
 @given(users, st.data())
 @settings(max_examples=30, deadline=None)
-def test_a_batch_gives_each_user_what_he_gets_alone(rows: list[int], data: st.DataObject) -> None:
+def test_a_batch_gives_each_user_what_he_gets_alone(
+    feature_checks: ModuleType, rows: list[int], data: st.DataObject
+) -> None:
     request, pool = asked(rows, [data.draw(moments) for _ in rows])
-    together = PROVIDER.columns_for(NoState(), request, pool)
-    for row in range(len(rows)):
-        alone, entries = request.take(np.array([row])), slice(*pool.indptr[row : row + 2])
-        single = PROVIDER.columns_for(NoState(), alone, pool_in_order(alone, [pool.item[entries].tolist()]))
-        assert all(single[name].tobytes() == together[name][entries].tobytes() for name in together)
+    assert not feature_checks.differing_alone(PROVIDER, NoState(), request, pool)
 
 
 @given(moments, st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
-def test_what_happens_later_than_now_changes_nothing(now: int, seed: int) -> None:
-    rng, events = np.random.default_rng(seed), BUSY.events
-    later = events.time > now
-    scrambled = replace(
-        events,
-        item=frozen(np.where(later, rng.integers(events.n_items, size=len(events)), events.item).astype(np.int32)),
-        weight=frozen(np.where(later, rng.normal(size=len(events)), events.weight).astype(np.float32)),
-        value=frozen(np.where(later, rng.normal(size=len(events)), events.value).astype(np.float32)),
-    )
+def test_what_happens_later_than_now_changes_nothing(feature_checks: ModuleType, now: int, seed: int) -> None:
     rows = list(range(len(BUSY.users)))
     before, after = (
-        PROVIDER.columns_for(NoState(), *asked(rows, [now] * len(rows), BUSY.with_events(one)))
-        for one in (events, scrambled)
+        PROVIDER.columns_for(NoState(), *asked(rows, [now] * len(rows), data))
+        for data in (BUSY, feature_checks.scrambled_after(BUSY, now, seed))
     )
-    assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+    assert before
+    assert not feature_checks.differing(before, after)
 
 
 def test_a_rule_can_say_what_a_skip_is() -> None:
