@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nbarec.arrays import Bools, Bytes, Floats32, Floats64, Ints64, frozen
+from nbarec.arrays import AnyArray, Bools, Bytes, Floats32, Floats64, Ints64, frozen
 from nbarec.progress import track
 from nbarec_plugins.feature_bins import HIGHEST, Bins, quantile_bins
 from nbarec_plugins.histogram_trees import Growth, Shape, grow, quantised
 from nbarec_plugins.ranking_losses import Loss
 from nbarec_plugins.tree_values import Trees, expectations, on_grid
 
-FEWEST_GROUPS = 20
+FEWEST_USERS = 20
 """With fewer none is kept apart: what so few say of a tree is chance."""
 
 
 @dataclass(frozen=True)
 class Boosting:
     """`trees` at most, whose leaves give `learning_rate` of the best step; each is grown from a share of the entries
-    (`subsample`: Friedman 2002) and of the features (`columns`). Where `patience` is above 0, `kept_apart` of the
-    groups are not learnt from, and boosting ends when so many trees in a row do not lower their loss."""
+    (`subsample`: Friedman 2002) and of the features (`columns`). Where `patience` is above 0, the share `apart` of the
+    users is not learnt from, and boosting ends when so many trees in a row do not lower their loss."""
 
     growth: Growth = field(default_factory=Growth)
     trees: int = 100
@@ -32,17 +32,28 @@ class Boosting:
     subsample: float = 1.0
     columns: float = 1.0
     patience: int = 0
-    kept_apart: float = 0.1
+    apart: float = 0.1
 
 
-def boosted(
-    values: Floats32, group: Ints64, loss_of: Callable[[Bools], Loss], how: Boosting, rng: np.random.Generator
-) -> Trees:
-    """Trees for `values` float32 [N, P], NaN where unknown, of entries of `group` int64 [N], ascending.
+LossOf = Callable[[Bools], Loss]
+"""The loss of the entries chosen by a mask bool [N]."""
 
-    `loss_of` gives the loss of the entries chosen by a mask bool [N].
-    """
-    apart = _apart(group, how, rng)
+
+def kept_apart(user: AnyArray, loss_of: LossOf, how: Boosting, rng: np.random.Generator) -> Bools:
+    """Which entries are not learnt from but say when it is enough: bool [N], all those of a share of the users, of whom
+    `user` [N] tells which each entry is of. None where there are few users, or where one of the two parts would have
+    nothing to tell."""
+    nobody = np.zeros(len(user), bool)
+    users = np.unique(user)
+    if how.patience == 0 or len(users) < FEWEST_USERS:
+        return nobody
+    apart = np.isin(user, users[drawn(len(users), how.apart, rng)])
+    return apart if loss_of(apart).tells and loss_of(~apart).tells else nobody
+
+
+def boosted(values: Floats32, apart: Bools, loss_of: LossOf, how: Boosting, rng: np.random.Generator) -> Trees:
+    """Trees for `values` float32 [N, P], NaN where unknown, of all entries but those kept `apart` bool [N]: these say
+    which of the trees is the last, if there are any. No trees where no split lowers the loss."""
     bins = quantile_bins(values, how.bins, rng)
     if bins.features == 0 or not len(values):
         return _trees(bins, [], [], loss_of(~apart).start() if len(values) else 0.0, how)
@@ -68,6 +79,8 @@ def _grown(
             tree, nodes = learning.step(rng)
             advance(1)
             if tree is None:
+                if min(how.columns, how.subsample) < 1:
+                    continue  # of others there may be something to learn
                 break
             shapes.append(tree)
             expected.append(nodes)
@@ -122,15 +135,6 @@ def drawn(count: int, share: float, rng: np.random.Generator) -> Ints64:
     if share >= 1:
         return np.arange(count)
     return np.sort(rng.choice(count, max(1, round(share * count)), replace=False))
-
-
-def _apart(group: Ints64, how: Boosting, rng: np.random.Generator) -> Bools:
-    """Which entries are not learnt from: those of a share of the groups, none where there are few."""
-    groups = np.unique(group)
-    if how.patience == 0 or len(groups) < FEWEST_GROUPS:
-        return np.zeros(len(group), bool)
-    kept = groups[drawn(len(groups), how.kept_apart, rng)]
-    return np.asarray(np.isin(group, kept))
 
 
 def _trees(bins: Bins, shapes: list[Shape], expected: list[Floats64], start: float, how: Boosting) -> Trees:

@@ -106,7 +106,8 @@ def _cuts(ascending: Floats32, most: int) -> Floats32:
 @dataclass(frozen=True)
 class CategoryOrder:
     """`place` float32: of each code of each category its place in the order of what was observed with it, NaN for code
-    0, unknown; category c's codes are at `starts[c] : starts[c + 1]`, `starts` int64 [C + 1]."""
+    0, unknown, and for a level that nothing was observed with; category c's codes are at `starts[c] : starts[c + 1]`,
+    `starts` int64 [C + 1]."""
 
     place: Floats32
     starts: Ints64
@@ -123,8 +124,8 @@ def ordered_categories(codes: Ints32, sizes: Sequence[int], label: AnyArray, smo
     Of all ways to part the levels of a category in two, the best for one split is a cut of this order (Fisher 1958, "On
     grouping for maximum homogeneity"; Breiman et al. 1984, "Classification and regression trees", theorem 4.5 for two
     classes), so that trees need not try every set of levels. The order is made once, from the labels, not anew in each
-    node; `smooth` keeps levels with few entries in the middle, where they tell little (Micci-Barreca 2001). Ties go by
-    code, more frequent levels first. `codes` int [N, C], 0 being unknown; `label` [N].
+    node; `smooth` keeps levels with few entries in the middle, where they tell little (Micci-Barreca 2001), and levels
+    without entries have no place. Ties go by code. `codes` int [N, C], 0 being unknown; `label` [N].
     """
     values = label.astype(np.float64)
     mean = float(values.mean()) if len(values) else 0.0
@@ -136,8 +137,8 @@ def ordered_categories(codes: Ints32, sizes: Sequence[int], label: AnyArray, smo
 def _places(codes: AnyArray, size: int, label: Floats64, mean: float, smooth: float) -> Floats32:
     counts = np.bincount(codes, minlength=size)
     sums = np.bincount(codes, weights=label, minlength=size)
-    drawn = (sums + smooth * mean) / np.maximum(counts + smooth, 1e-12)
-    places = np.empty(size, np.float32)
-    places[1 + np.argsort(drawn[1:], kind="stable")] = np.arange(size - 1)
-    places[0] = np.nan
+    seen = 1 + np.flatnonzero(counts[1:])
+    drawn = (sums[seen] + smooth * mean) / (counts[seen] + smooth)
+    places = np.full(size, np.nan, np.float32)
+    places[seen[np.argsort(drawn, kind="stable")]] = np.arange(len(seen))
     return places

@@ -12,7 +12,7 @@ from nbarec.arrays import Bools, Floats32, Floats64, frozen
 from nbarec.components import Ranker, param
 from nbarec.data import Dataset
 from nbarec.hookspecs import hookimpl
-from nbarec_plugins.boosting import Boosting, boosted
+from nbarec_plugins.boosting import Boosting, boosted, kept_apart
 from nbarec_plugins.feature_bins import MOST_BINS, CategoryOrder, ordered_categories
 from nbarec_plugins.feature_frames import Frame, Layout, Lesson
 from nbarec_plugins.histogram_trees import Growth
@@ -53,13 +53,15 @@ class Gbdt(Learned[GbdtModel]):
     takes the one with the largest G_l^2 / (H_l + l2) + G_r^2 / (H_r + l2), and a leaf's value is
     - learning_rate G / (H + l2). Numbers are cut into `bins` at quantiles; values that are not known go to the side
     where they lower the loss more. The levels of a category are put in the order of their mean label, drawn to that of
-    all (`smooth`), and are then cut like numbers; a level that was not seen is an unknown value.
+    all (`smooth`), and are then cut like numbers; a level that no tree was grown from is an unknown value.
 
     `loss` is what is lowered: `log_loss`, of each entry by itself, or `lambdarank`, the order within each request
-    (Burges 2010), weighted by how much NDCG@`cut` changes. The score is the calibrated probability of either.
+    (Burges 2010), weighted by how much NDCG@`cut` changes. The score is the calibrated probability of either;
+    uncalibrated (`none`, or fewer than 100 requests) that of `lambdarank` keeps the order, but is no probability.
 
     Boosting ends early, after the tree that is best for a tenth of the users, kept apart, once `patience` more trees
-    did not make it better.
+    did not make it better. Where that is none, or no request has entries of both kinds to put in order, nothing is
+    learnt, and the earlier score stays.
 
     `terms` are Saabas's (2014): on an entry's way down a tree the mean of the entries below changes at each node, and
     the change is put down to the feature that the node asks for. They add up to the margin exactly.
@@ -93,22 +95,32 @@ class Gbdt(Learned[GbdtModel]):
     smooth: float = param(20.0, ge=0, doc="Entries of the mean of all that each level of a category is drawn by.")
     cut: int = param(30, ge=1, doc="lambdarank only: the k of NDCG@k; best above the k that counts.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss == "lambdarank" and self.held_out.shown is not None:
+            raise ValueError(
+                "lambdarank learns the order within a request, and with held_out.shown each has a single item; "
+                "write loss: log_loss, or leave shown out"
+            )
+
     def fit(self, data: Dataset, rng: np.random.Generator) -> GbdtState:
         """What it serves with before there are examples."""
         return GbdtState()
 
-    def train(self, lesson: Lesson, rng: np.random.Generator) -> GbdtModel:
-        """The trees of these entries."""
+    def train(self, lesson: Lesson, rng: np.random.Generator) -> GbdtModel | None:
+        """The trees of these entries; None where there are none that would make it better."""
         label = lesson.label.astype(np.float64)
-        order = ordered_categories(lesson.frame.codes, lesson.layout.sizes, label, self.smooth)
 
         def loss_of(chosen: Bools) -> Loss:
             if self.loss == "log_loss":
                 return LogLoss(label[chosen])
             return LambdaRank(label[chosen], lesson.group[chosen], self.cut)
 
-        values = values_of(lesson.frame, order)
-        return GbdtModel(boosted(values, lesson.group, loss_of, self._how, rng), order)
+        apart = kept_apart(lesson.key.take(lesson.group), loss_of, self._how, rng)
+        # Of the entries kept apart not even the order of levels may know the labels.
+        order = ordered_categories(lesson.frame.codes[~apart], lesson.layout.sizes, label[~apart], self.smooth)
+        trees = boosted(values_of(lesson.frame, order), apart, loss_of, self._how, rng)
+        return GbdtModel(trees, order) if len(trees.column) else None
 
     def margins(self, model: GbdtModel, layout: Layout, frame: Frame) -> Floats64:
         """The sums of the leaves' values, exact in any batch: float64 [N]."""

@@ -163,7 +163,7 @@ class _Growing:
     def _limits(self, level: _Level, open_: Bools) -> tuple[Ints64, float, float, float]:
         """Entries of nodes (0: not to be split), the least of a leaf, l2 and the least gain in whole numbers."""
         unit, hessian = self.values.gradient_unit, self.values.hessian_unit
-        least_gain = 2 * self.growth.min_gain * hessian / unit**2
+        least_gain = 2 * self.growth.min_gain * hessian / unit / unit  # the square of the unit may be 0
         return np.where(open_, level.counts, 0), self.growth.min_leaf, self.growth.l2 / hessian, least_gain
 
     def _level_sums(self, shard: Ints64, level: _Level, wanted: Bools, before: Sums | None) -> Sums:

@@ -17,6 +17,7 @@ from nbarec.arrays import Floats32, Floats64, Uints64, frozen, mix64
 from nbarec.batch import Pool, Request
 from nbarec.components import Example, LearningRanker, param
 from nbarec.data import Dataset
+from nbarec.errors import ConfigError
 from nbarec.work import current
 from nbarec_plugins.feature_frames import Frame, Layout, Lesson
 from nbarec_plugins.feature_lessons import lesson
@@ -37,6 +38,11 @@ FEWEST = 100
 SMALLEST = 1e-9
 """Of a margin's distance from the base: below it the curve between them is its slope."""
 
+UNLEARNT = "nothing: no examples, all with the same label, or nothing that told them apart; the earlier score stays"
+"""What is told of a ranker without a model."""
+
+BASE = "base"
+"""The part of log-odds that all entries start from: no feature may be called so."""
 
 NOTHING = Layout()
 """The layout of a state that knows nothing."""
@@ -75,8 +81,9 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
 
     The examples' requests are divided by a hash of the user: of 100, about 80 are trained on, 10 calibrated with and 10
     reported on (90 trained on with `calibration: none`). With fewer than 100 requests all are trained on and nothing is
-    calibrated or reported. Where there are no examples, or all labels are alike, nothing is learnt: the score is
-    then 0.5 (1 + s / (1 + |s|)) of the earlier score s, which keeps its order, and is no probability.
+    calibrated or reported. Calibration changes no order, but for what float32 can't tell apart: probabilities that
+    differ by less than 1e-7 of their size. Where there are no examples, all labels are alike, or no feature has a
+    value, nothing is learnt: the earlier score stays, which is no probability.
 
     A subclass gives `fit` the annotation of its own state, a `LearnedState` whose `model` is annotated anew: that is
     what the store reads.
@@ -93,7 +100,8 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
         doc="Share of the entries without engagement that is learnt from; probabilities stay those of all.",
     )
     calibration: Method = param(
-        "auto", doc="How log-odds become probabilities; auto: isotonic from 1,000 engagements on, else platt."
+        "auto",
+        doc="How log-odds become probabilities, order kept; auto: isotonic from 1,000 engagements on, else platt.",
     )
     least_count: int = param(5, ge=1, doc="Entries that a level of a category needs, to be told from unknown ones.")
     most_tags: int = param(50, ge=0, doc="Levels of a column of several texts that are told, the most frequent.")
@@ -103,8 +111,8 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
         return self.features
 
     @abstractmethod
-    def train(self, lesson: Lesson, rng: np.random.Generator) -> M:
-        """The model of these entries, which have labels of both kinds."""
+    def train(self, lesson: Lesson, rng: np.random.Generator) -> M | None:
+        """The model of these entries, which have labels of both kinds; None where nothing tells them apart."""
 
     @abstractmethod
     def margins(self, model: M, layout: Layout, frame: Frame) -> Floats64:
@@ -134,11 +142,19 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
         )
 
     def taught(self, state: LearnedState[M], told: Lesson, rng: np.random.Generator) -> LearnedState[M]:
-        """The state after one lesson; `state` itself where its labels are all alike."""
-        if not _both(told):
+        """The state after one lesson; `state` itself where it teaches nothing. Raises ConfigError where a column is
+        called `base`."""
+        names = {*told.layout.numbers, *told.layout.categories}
+        if BASE in names:
+            raise ConfigError(
+                f"features: {BASE} is what explanations call the start of all; give the column another name"
+            )
+        if not _both(told) or not names:
             return state
         trained, calibrating, reported = divided(told, calibrated=self.calibration != "none")
         model = self.train(trained, rng)
+        if model is None:
+            return state
         state = replace(
             state,
             layout=told.layout,
@@ -162,13 +178,13 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
         return state
 
     def rank(self, state: LearnedState[M], request: Request, pool: Pool) -> Floats32:
-        """The probability of engagement: float32 [N]; the earlier score, squashed, where nothing was learnt.
+        """The probability of engagement: float32 [N]; the earlier score where nothing was learnt.
 
         Raises ConfigError at an unknown feature in the latter case; else `learn` has told.
         """
         if state.model is None:
             expanded(self.needed(), request, pool)
-            return as_scores(_squashed(pool.score))
+            return pool.score
         return self.scores(state, state.model, state.layout.frame(request, pool))
 
     def scores(self, state: LearnedState[M], model: M, frame: Frame) -> Floats32:
@@ -182,22 +198,22 @@ class Learned(LearningRanker[LearnedState[M]], Generic[M]):
         (p - p0) / (m - m0).
         """
         if state.model is None:
-            return {"earlier score": frozen(_squashed(pool.score))}
+            return {"earlier score": frozen(pool.score.astype(np.float64))}
         frame = state.layout.frame(request, pool)
         margin = self._margins(state, state.model, frame)
         parts = dict(self.parts(state.model, state.layout, frame))
-        base = np.asarray(parts.pop("base") + np.log(state.rate), np.float64)
+        base = np.asarray(parts.pop(BASE) + np.log(state.rate), np.float64)
         chance = state.calibration.apply(base)
         gap = margin - base
         near = np.abs(gap) < SMALLEST
         other = np.where(near, base + SMALLEST, margin)
         scale = (state.calibration.apply(other) - chance) / np.where(near, SMALLEST, gap)
-        return {"base": frozen(chance), **{name: frozen(part * scale) for name, part in parts.items()}}
+        return {BASE: frozen(chance), **{name: frozen(part * scale) for name, part in parts.items()}}
 
     def findings(self, state: LearnedState[M]) -> Mapping[str, object]:
         """What was learnt from how much, how good the probabilities are for others, and the strongest features."""
         if state.model is None:
-            return {"learnt": "nothing: there were no examples, or all had the same label; it keeps the earlier order"}
+            return {"learnt": UNLEARNT}
         found: dict[str, object] = {
             "learnt from": {"requests": state.requests, "entries": state.entries, "engagements": state.positives},
             "strongest": dict(self.strongest(state.model, state.layout)),
@@ -248,12 +264,6 @@ def divided(told: Lesson, *, calibrated: bool) -> tuple[Lesson, Lesson | None, L
     if not _both(trained):
         return told, None, None
     return trained, held if _both(held) else None, kept if _both(kept) else None
-
-
-def _squashed(score: Floats32) -> Floats64:
-    """Numbers between 0 and 1 in the same order: float64."""
-    exact = score.astype(np.float64)
-    return np.asarray(0.5 * (1.0 + exact / (1.0 + np.abs(exact))))
 
 
 def _both(told: Lesson) -> bool:

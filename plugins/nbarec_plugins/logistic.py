@@ -103,6 +103,8 @@ class Logistic(Learned[LogisticModel]):
         for names in self.crosses:
             if len(set(names)) < max(2, len(names)):
                 raise ValueError(f"crosses: [{', '.join(names)}] must name two different columns or more")
+        if len({frozenset(names) for names in self.crosses}) < len(self.crosses):
+            raise ValueError("crosses: two of them are of the same columns; leave one of them out")
 
     def fit(self, data: Dataset, rng: np.random.Generator) -> LogisticState:
         """What it serves with before there are examples."""

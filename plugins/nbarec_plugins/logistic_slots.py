@@ -27,7 +27,7 @@ class Axis:
     """One column of a slot: column `at` of the codes, or of the numbers, whose levels begin at `starts`, float32.
 
     Level 0 is unknown, and what lies below the first start is of level 1 as well. A level is a single value, or a
-    `span` of several. It has `size` levels."""
+    `span` of several. It has `size` levels; where no value was known, level 0 alone."""
 
     name: str
     at: int
@@ -40,7 +40,8 @@ class Axis:
         if self.kind == "category":
             return frame.codes[:, self.at].astype(np.int64)
         values = frame.numbers[:, self.at]
-        return np.where(np.isnan(values), 0, np.maximum(np.searchsorted(self.starts, values, side="right"), 1))
+        level = np.searchsorted(self.starts, values, side="right").clip(min(1, len(self.starts)))
+        return np.where(np.isnan(values), 0, level)
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,10 @@ def _axis(layout: Layout, frame: Frame, name: str) -> Axis | None:
 
 
 def _told(axis: Axis, layout: Layout) -> list[str]:
-    levels = layout.levels[axis.at] if axis.kind == "category" else [f"{start:g}" for start in axis.starts.tolist()]
+    levels = (
+        layout.levels[axis.at]
+        if axis.kind == "category"
+        else [np.format_float_positional(start, trim="-") for start in axis.starts]
+    )
     sign = ">=" if axis.kind == "span" else "="
     return [f"{axis.name}=?", *(f"{axis.name}{sign}{level}" for level in levels)]

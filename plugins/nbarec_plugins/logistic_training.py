@@ -24,7 +24,8 @@ ENOUGH = 1e-6
 @dataclass(frozen=True)
 class Scales:
     """Of each of P numbers: `mean` and `deviation` float64 [P] over the entries in which it is known, the latter 1
-    where it does not vary, and `missing` float64 [P], the share of those in which it is not."""
+    where it does not vary, and `missing` float64 [P], the share of those in which it is not. The first two are numbers
+    of float32: what entries are scaled by in training, in float32, is what they are scaled by when served."""
 
     mean: Floats64
     deviation: Floats64
@@ -37,10 +38,15 @@ class Scales:
         mean, deviation, missing = np.array(found, np.float64).reshape(-1, 3).T
         return cls(mean, deviation, missing)
 
+    @property
+    def gaps(self) -> Ints64:
+        """Which numbers are known in some entries and unknown in others, so that this may tell something."""
+        return np.flatnonzero((self.missing > 0) & (self.missing < 1))
+
     def scaled(self, numbers: Floats32) -> Floats32:
-        """The numbers by mean and deviation, 0 where unknown, and of those that may be unknown a 1 where they are:
-        float32 [N, P + how many may be], row after row."""
-        gaps = np.flatnonzero(self.missing)
+        """The numbers by mean and deviation, 0 where unknown, and of those with gaps a 1 where they are unknown:
+        float32 [N, P + how many have gaps], row after row."""
+        gaps = self.gaps
         scaled = np.empty((len(numbers), len(self.mean) + len(gaps)), np.float32)
         standard = scaled[:, : len(self.mean)]
         np.subtract(numbers, self.mean.astype(np.float32), out=standard)
@@ -54,7 +60,7 @@ class Scales:
 @dataclass(frozen=True)
 class Coefficients:
     """`base`, one coefficient a number per deviation, `number` float64 [P], one for its being unknown, `unknown`
-    float64 [P], 0 where it never is, and those of the levels of each slot."""
+    float64 [P], 0 where it never or always is, and those of the levels of each slot."""
 
     base: float
     number: Floats64
@@ -86,9 +92,8 @@ def trained(
     loss = _Loss(blocks, levels, label > 0.5, weight, spans, ridge)
     with track("logistic regression", MOST_STEPS) as advance:
         point = _least(loss, lambda: advance(1))
-    first, gaps = 1 + len(scales.mean), scales.missing > 0
-    unknown = np.zeros(len(scales.mean))
-    unknown[gaps] = point[first : spans[1]]
+    first, unknown = 1 + len(scales.mean), np.zeros(len(scales.mean))
+    unknown[scales.gaps] = point[first : spans[1]]
     slots = tuple(point[begin:end] for begin, end in pairwise(spans[1:].tolist()))
     return Coefficients(float(point[0]), point[1:first], unknown, slots)
 
@@ -171,5 +176,6 @@ def _moments(column: Floats32) -> tuple[float, float, float]:
     known = column[~np.isnan(column)].astype(np.float64)
     if not len(known):
         return 0.0, 1.0, 1.0
-    flat = known.min() == known.max()
-    return float(known.mean()), 1.0 if flat else float(known.std()), 1.0 - len(known) / len(column)
+    mean, deviation = float(np.float32(known.mean())), float(np.float32(known.std()))
+    flat = known.min() == known.max() or deviation == 0
+    return mean, 1.0 if flat else deviation, 1.0 - len(known) / len(column)

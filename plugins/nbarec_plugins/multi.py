@@ -31,7 +31,10 @@ from nbarec_plugins.scaling import as_scores
 OWN: tuple[type[Learned[Any]], ...] = (Fm, Gbdt, Logistic)
 """Learners that are there wherever this module is; those of other distributions are once they are loaded."""
 
-UNLEARNT = {"learnt": "nothing: no entry has the label, or every one, or there are none; it adds nothing to the score"}
+UNLEARNT = {
+    "learnt": "nothing: no entry has the label, every one has it, or nothing told them apart; it adds nothing to the "
+    "score"
+}
 """What is told of a label without a model."""
 
 LEAST = 1e-9
@@ -104,7 +107,7 @@ class Multi(LearningRanker[MultiState]):
 
     `held_out.relevant` says whose examples there are (`by: user`: users with such an event; `by: event`: these events);
     left out, it is any of the labels. A label that all examples have, or none, teaches nothing and is left out of the
-    score. Where no label teaches anything, or there are no examples, the earlier order is kept. What an entry has no
+    score. Where no label teaches anything, or there are no examples, the earlier score stays. What an entry has no
     values for is the model's own matter. Items that the user already has are no entries unless generators propose them
     again (`exclude`) or `held_out.shown` says what was shown: a like that follows a listen is not learnt from else.
 
@@ -195,7 +198,7 @@ class Multi(LearningRanker[MultiState]):
         return state
 
     def rank(self, state: MultiState, request: Request, pool: Pool) -> Floats32:
-        """The combination of the labels' probabilities: float32 [N]; the earlier order where nothing was learnt."""
+        """The combination of the labels' probabilities: float32 [N]; the earlier score where nothing was learnt."""
         total, learnt = np.zeros(len(pool)), False
         for _, share in self._shares(state, request, pool):  # in the order of the labels: the same bits in any batch
             total += share
@@ -211,10 +214,11 @@ class Multi(LearningRanker[MultiState]):
 
     def findings(self, state: MultiState) -> Mapping[str, object]:
         """What the learner of each label has to tell, and the label's weight."""
-        return {
-            name: {"weight": self.labels_[name].weight, **(self.learner.findings(known) if known.model else UNLEARNT)}
-            for name, known in self._states(state)
-        }
+        found: dict[str, object] = {}
+        for name, known in self._states(state):
+            told = UNLEARNT if known.model is None else self.learner.findings(known)
+            found[name] = {"weight": self.labels_[name].weight, **told}
+        return found
 
     def _states(self, state: MultiState) -> Iterator[tuple[str, LearnedState[Any]]]:
         for name in self.labels_:

@@ -25,6 +25,9 @@ ENOUGH = 1000
 LEAST_SLOPE = 1e-3
 """Of Platt's line: margins that tell nothing, or the contrary, keep their order all the same."""
 
+SAME = 1e-9
+"""Of Platt's line: margins whose deviation is below it count as one, and the slope stays 1."""
+
 MOST_STEPS = 50
 GAIN = 1e-12
 """A Newton step that lowers the loss by less than this share of it is the last."""
@@ -125,7 +128,8 @@ def platt(margins: Floats64, label: Floats32, weight: Floats32) -> Calibration:
     ones, zeros = float(weights[hit].sum()), float(weights[~hit].sum())
     target = np.where(hit, (ones + 1) / (ones + 2), 1 / (zeros + 2))
     mean = float(np.average(margins, weights=weights))
-    spread = float(np.sqrt(np.average((margins - mean) ** 2, weights=weights))) or 1.0
+    deviation = float(np.sqrt(np.average((margins - mean) ** 2, weights=weights)))
+    spread = deviation if deviation >= SAME else 1.0
     standard = (margins - mean) / spread
     slope, height = _line(standard, target, weights, np.array([spread, _log_odds(ones, zeros)]), fixed=False)
     if slope / spread < LEAST_SLOPE:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nbarec.arrays import Floats64, Ints64, concat_ranges, rank_in_row, row_blocks, row_pointers
+from nbarec.arrays import Bools, Floats64, Ints64, concat_ranges, rank_in_row, row_blocks, row_pointers
 from nbarec.work import in_shards
 
 PAIRS_AT_ONCE = 1 << 16
@@ -22,6 +22,10 @@ SMALLEST = 1e-300
 
 class Loss(Protocol):
     """Sums of the derivatives of a loss by the margin of each entry."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether some entries are to stand above others, so that there is something to learn and to judge by."""
 
     def start(self) -> float:
         """The margin that boosting starts from."""
@@ -38,6 +42,11 @@ class LogLoss:
     """Of `label` float64 [N], 0 or 1, by log-odds m: ln(1 + e^m) - label m."""
 
     label: Floats64
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are ones and zeros."""
+        return bool((self.label != self.label[:1]).any())
 
     def start(self) -> float:
         """The log-odds of the share of ones, with half a one and half a zero more so that it is finite."""
@@ -62,14 +71,19 @@ class LambdaRank:
     how much DCG changes where the two swap places: |gain_i - gain_j| |discount_i - discount_j| / best DCG@cut, with
     gain 2^label - 1 and discount 1 / log2(1 + place). A pair counts where one of the two is among the first `cut` by
     the margins at hand. As in LightGBM (Ke et al. 2017), swaps of pairs with margins far apart count less, by
-    1 / (0.01 + |s_i - s_j|) once margins differ, and the sum S of the sizes of a group's gradients becomes log2(1 + S),
-    so that groups with many pairs do not outweigh the others. `label` float64 [N]; `group` int64 [N], ascending. Groups
-    whose labels are all the same have no pairs.
+    1 / (0.01 + |s_i - s_j|) once margins of the group differ, and the sum S of the sizes of a group's gradients becomes
+    log2(1 + S), so that groups with many pairs do not outweigh the others. `label` float64 [N]; `group` int64 [N],
+    ascending. Groups whose labels are all the same have no pairs.
     """
 
     label: Floats64
     group: Ints64
     cut: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether a group has a pair."""
+        return len(self._upper) > 0
 
     def start(self) -> float:
         """Order alone counts."""
@@ -82,7 +96,7 @@ class LambdaRank:
         met = np.diff(self._ends)[self.group[self._upper]]
         # Others than those at the top meet the top alone.
         met = np.where(place[self._upper] <= self.cut, met, np.minimum(met, self.cut))
-        apart = bool((margin != margin[:1]).any())
+        apart = self._of_groups((margin != margin.take(self._ends.take(self.group))).astype(np.float64)) > 0
         sums = np.zeros((3, len(margin)))
 
         def work(block: tuple[int, int], _shared: object) -> tuple[slice, Floats64]:
@@ -103,7 +117,7 @@ class LambdaRank:
         return 1.0 - float(np.mean(reached[defined] / self._best[defined])) if defined.any() else 0.0
 
     def _of_pairs(
-        self, upper: Ints64, lower: Ints64, margin: Floats64, discount: Floats64, apart: bool
+        self, upper: Ints64, lower: Ints64, margin: Floats64, discount: Floats64, apart: Bools
     ) -> tuple[slice, Floats64]:
         """What pairs add to the gradients, the hessians and the pulls upwards of the entries of their groups, float64
         [3, n], and where these entries stand."""
@@ -115,8 +129,7 @@ class LambdaRank:
         swap = np.abs(discount[upper] - discount[lower]) * (self._gain[upper] - self._gain[lower])
         swap /= self._best[self.group[upper]]
         gap = margin[upper] - margin[lower]
-        if apart:
-            swap /= NEAR + np.abs(gap)
+        swap /= np.where(apart[self.group[upper]], NEAR + np.abs(gap), 1.0)
         chance = 0.5 - 0.5 * np.tanh(0.5 * gap)
         pull, size = swap * chance, part.stop - part.start
         curve = pull * (1.0 - chance)

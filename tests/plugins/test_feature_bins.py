@@ -96,8 +96,15 @@ def test_levels_with_few_entries_stand_in_the_middle_and_unknown_ones_nowhere() 
     np.testing.assert_array_equal(order.numbers(np.array([[0], [2]], np.int32)), np.array([[np.nan], [2]], np.float32))
 
 
+@pytest.mark.parametrize("smooth", [0.0, 20.0])
+def test_levels_without_entries_are_unknown(smooth: float) -> None:
+    codes = np.array([[1], [3], [3]], np.int32)
+    order = ordered_categories(codes, [5], np.array([1.0, 0.0, 0.0]), smooth)
+    np.testing.assert_array_equal(order.place, np.array([np.nan, 1, np.nan, 0, np.nan], np.float32))
+
+
 def test_several_categories_keep_to_themselves() -> None:
     codes = np.array([[1, 2], [2, 1], [0, 0]], np.int32)
     order = ordered_categories(codes, [3, 4], np.array([1.0, 0.0, 0.0]), 1.0)
-    assert order.numbers(codes).tolist()[:2] == [[1.0, 2.0], [0.0, 0.0]]
+    assert order.numbers(codes).tolist()[:2] == [[1.0, 1.0], [0.0, 0.0]]
     assert ordered_categories(np.empty((3, 0), np.int32), [], np.ones(3), 1.0).numbers(codes[:, :0]).shape == (3, 0)

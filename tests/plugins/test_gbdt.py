@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 
 from nbarec.arrays import frozen
 from nbarec.batch import Pool, Request
-from nbarec.components import Example
+from nbarec.components import Example, HeldOut
 from nbarec.contracts import check_terms
+from nbarec.expressions import Expression
 from nbarec.states import flatten, unflatten
 from nbarec.testing.checks import Check, NotApplicable, checks
 from nbarec.testing.worlds import pool_of, request_for, tiny_world
 from nbarec.work import Work, working
+from nbarec_plugins import gbdt
+from nbarec_plugins.boosting import kept_apart
 from nbarec_plugins.feature_frames import Frame, Layout, Lesson
 from nbarec_plugins.gbdt import Gbdt, GbdtState, nbarec_rankers
 
@@ -63,7 +67,7 @@ def test_learns_numbers_categories_and_what_is_unknown(loss: Any) -> None:
     ranker, lesson, fresh = Gbdt(loss=loss, trees=40, depth=4), taught(), taught(seed=1)
     state = learnt(ranker, lesson)
     assert state.model is not None
-    assert state.model.order.place[0] != state.model.order.place[0]
+    assert np.isnan(state.model.order.place[0])
     margin = ranker.margins(state.model, state.layout, fresh.frame)
     ones, zeros = margin[fresh.label > 0.5], margin[fresh.label < 0.5]
     assert (ones[:2000, None] > zeros[None, :2000]).mean() > 0.77
@@ -121,6 +125,61 @@ def test_no_examples_and_labels_that_are_all_alike_teach_nothing() -> None:
         assert state.model is None
 
 
+def test_trees_that_make_nothing_better_leave_the_earlier_score() -> None:
+    lesson = taught(2000)
+    noise = frozen(np.random.default_rng(4).integers(0, 2, 2000).astype(np.float32))
+    single = replace(lesson, group=np.arange(2000), key=np.arange(2000, dtype=np.uint64))
+    cases = [
+        (Gbdt(patience=1, learning_rate=1.0), replace(lesson, label=noise)),
+        (Gbdt(min_gain=1e9), lesson),
+        (Gbdt(loss="lambdarank"), single),
+    ]
+    request, pool = batch(3)
+    for ranker, told in cases:
+        state = learnt(ranker, told)
+        assert state == GbdtState()
+        np.testing.assert_array_equal(ranker.rank(state, request, pool), pool.score)
+
+
+def test_lambdarank_learns_where_few_requests_have_something_to_find() -> None:
+    """Whoever is kept apart may have nothing to find: then nobody is."""
+    lesson = taught(2000)
+    few = replace(lesson, label=frozen(np.where(lesson.group < 3, lesson.label, 0)))
+    for seed in range(10):
+        ranker = Gbdt(loss="lambdarank", min_leaf=1, trees=3, calibration="none")
+        assert ranker.taught(GbdtState(), few, np.random.default_rng(seed)).model is not None
+
+
+def test_the_order_of_levels_does_not_know_labels_kept_apart() -> None:
+    lesson, ranker, chosen = taught(2000), Gbdt(trees=3), []
+
+    def noted(*given: Any) -> Any:
+        chosen.append(kept_apart(*given))
+        return chosen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gbdt, "kept_apart", noted)
+        model = ranker.train(lesson, np.random.default_rng(0))
+        flipped = replace(lesson, label=frozen(np.where(chosen[0] & (lesson.frame.codes[:, 0] == 2), 1, lesson.label)))
+        other = ranker.train(flipped, np.random.default_rng(0))
+    assert chosen[0].sum() == 200
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+    assert model is not None
+    assert other is not None
+    np.testing.assert_array_equal(other.order.place, model.order.place)
+
+
+def test_all_requests_of_a_user_are_kept_apart_together() -> None:
+    lesson, chosen = taught(2000), []
+    twice = replace(lesson, key=np.arange(100, dtype=np.uint64) // np.uint64(4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gbdt, "kept_apart", lambda *given: chosen.append(kept_apart(*given)) or chosen[-1])
+        Gbdt(trees=3).train(twice, np.random.default_rng(0))
+    by_user = chosen[0].reshape(25, 80)
+    assert (by_user.all(axis=1) == by_user.any(axis=1)).all()
+    assert 0 < by_user.all(axis=1).sum() < 5
+
+
 def test_early_end_is_asked_of_users_kept_apart() -> None:
     lesson = taught(2000)
     short = learnt(Gbdt(trees=400, learning_rate=0.5, patience=2), lesson)
@@ -146,6 +205,10 @@ def test_the_state_is_made_of_arrays_and_plain_values() -> None:
         ({"depth": 9}, "depth must be at most 8"),
         ({"learning_rate": 0}, "learning_rate must be more than 0"),
         ({"subsample": 1.5}, "subsample must be at most 1"),
+        (
+            {"loss": "lambdarank", "held_out": HeldOut(by="event", shown=Expression("seconds > 0"))},
+            "lambdarank learns the order within a request",
+        ),
     ],
 )
 def test_wrong_parameters(parameters: dict[str, Any], message: str) -> None:

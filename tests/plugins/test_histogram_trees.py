@@ -15,7 +15,11 @@ from nbarec_plugins.histogram_trees import PACKED, Growth, Quantised, Shape, gro
 
 seeds = st.integers(0, 2**32 - 1)
 growths = st.builds(
-    Growth, st.integers(1, 4), st.sampled_from([0.0, 1.0, 3.0, 8.0]), st.sampled_from([0.0, 1.0]), st.just(0.0)
+    Growth,
+    st.integers(1, 4),
+    st.sampled_from([0.0, 1.0, 3.0, 8.0]),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([0.0, 300.0]),
 )
 
 
@@ -55,7 +59,8 @@ def slow_tree(
                     total = score(sides[0]) + score(sides[1])
                     if total > best:
                         best, chosen = total, (feature, last, missing_right, sides)
-        if chosen is None or best - score(inside) <= 1e-10 * score(inside):
+        # Scores are twice the loss.
+        if chosen is None or best - score(inside) <= max(2 * growth.min_gain, 1e-10 * score(inside)):
             return
         feature, last, missing_right, sides = chosen
         if not (bins[feature, inside] == 0).any():
@@ -152,6 +157,14 @@ def test_whole_numbers_are_near_and_right_in_the_mean(seed: int) -> None:
         np.testing.assert_array_equal(part, np.rint(part))
         assert np.abs(part * unit - exact).max() <= unit * (1 + 1e-6)
         assert abs((part * unit - exact).sum()) < 6 * unit * math.sqrt(4000 / 4)
+
+
+def test_gradients_too_small_to_be_squared_make_no_error() -> None:
+    bins, _ = drawn(0)
+    rng = np.random.default_rng(0)
+    for gradient in (np.zeros(80), np.where(bins[0] > 2, 1e-200, -1e-200)):
+        tree = grow(bins, 6, np.arange(80), quantised(gradient, np.ones(80), rng), np.arange(3), Growth(min_leaf=1))
+        assert (tree.bin[0] >= 0) == gradient.any()
 
 
 def test_sums_of_as_many_as_are_counted_at_once_are_exact() -> None:

@@ -139,6 +139,16 @@ def test_margins_that_tell_the_contrary_keep_their_order() -> None:
     assert (np.diff(flat.apply(margin)) > 0).all()
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.1, -0.7, -2.302585])
+@pytest.mark.parametrize("weight", [1.0, 3.3])
+def test_margins_that_are_all_alike_leave_the_slope_as_it_is(margin: float, weight: float) -> None:
+    label = (np.arange(1001) % 10 == 0).astype(np.float32)
+    weights = np.where(label > 0.5, 1.0, weight).astype(np.float32)
+    fitted = platt(np.full(1001, margin), label, weights)
+    assert fitted.outside == pytest.approx(1.0)
+    assert fitted.apply(np.array([margin]))[0] == pytest.approx(101 / (101 + weight * 900), rel=0.02)
+
+
 def test_auto_takes_steps_where_there_are_enough_entries() -> None:
     rng = np.random.default_rng(3)
     margin = rng.normal(size=4 * ENOUGH)

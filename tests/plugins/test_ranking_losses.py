@@ -21,7 +21,8 @@ def drawn(seed: int, cut: int) -> tuple[LambdaRank, np.ndarray]:
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(8), rng.integers(0, 9, 8) * (rng.random(8) < 0.8))
     label = rng.choice([0, 0, 0, 1, 2], len(group)).astype(np.float64)
-    return LambdaRank(label, group, cut), rng.normal(size=len(group)).round(1)
+    flat = rng.random(8)[group] < 0.3  # groups whose margins are all the same
+    return LambdaRank(label, group, cut), np.where(flat, 0.0, rng.normal(size=len(group)).round(1))
 
 
 def slow_slopes(loss: LambdaRank, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +38,7 @@ def slow_slopes(loss: LambdaRank, margin: np.ndarray) -> tuple[np.ndarray, np.nd
             for j in inside:
                 if loss.label[i] > loss.label[j] and (i in top or j in top):
                     swap = (gain[i] - gain[j]) * abs(discount[i] - discount[j]) / best
-                    swap /= 0.01 + abs(margin[i] - margin[j]) if len(set(margin.tolist())) > 1 else 1.0
+                    swap /= 0.01 + abs(margin[i] - margin[j]) if len(set(margin[inside].tolist())) > 1 else 1.0
                     chance = 1 / (1 + math.exp(margin[i] - margin[j]))
                     first[i] -= swap * chance
                     first[j] += swap * chance
