@@ -21,6 +21,7 @@ from nbarec.progress import track
 from nbarec.relevance import relevant_items
 from nbarec.reports import ColdRow, ColdTable, Evaluation
 from nbarec.sparse import Csr
+from nbarec.split_rules import share_of
 from nbarec.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class ColdStartRun:
         """A share of those that are able, ascending: int64."""
         if not len(able):
             raise ConfigError(f"evaluate.cold_start: no {what} has more than {most} events; ask for fewer")
-        return np.sort(self._rng(stream).choice(able, max(int(self.asked.fraction * len(able)), 1), replace=False))
+        return np.sort(self._rng(stream).choice(able, share_of(able, self.asked.fraction), replace=False))
 
     def _with(self, known: Bools) -> Dataset:
         return self.data.with_events(self.data.events.where(known))

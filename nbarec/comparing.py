@@ -139,6 +139,11 @@ class _Pair:
         same = _same_truth(self.first, self.second)
         if same is False or (same is None and any(alone)):
             yield " ".join(["Warning: the held-out sets differ, which may explain a difference.", *self._held_out()])
+        elif self.first.weights and self.second.weights and self.first.weights != self.second.weights:
+            yield (
+                "Warning: the weights of the held-out events differ, which may explain a difference of metrics that go "
+                "by them, such as ndcg_graded."
+            )
         for name, one in zip(self.names, self._lists, strict=True):
             only = [label for label in one.figures if label not in self.labels]
             if only:

@@ -232,9 +232,11 @@ class DataSource(Component):
 @dataclass(frozen=True)
 class Metric(Component):
     """A measure of slates against held-out events. Its name in configs and reports is `name@k`; `bounds` are the least
-    and the largest value that it can have."""
+    and the largest value that it can have; `by_weight` says that it goes by the weights of held-out events, and not
+    only by which count."""
 
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    by_weight: ClassVar[bool] = False
 
     @abstractmethod
     def per_user(self, slate: Slate, truth: Csr, data: Dataset) -> Floats64:

@@ -83,6 +83,7 @@ def evaluate(
         raise ConfigError(f"{lacking}; hold out more or other events")
     relevant = truth.take_rows(tested)
     asked = Moments.of_users(data, tested) if moments is None else moments.take(tested)
+    by_weight = any(metric.metric.by_weight for metric in metrics)
     parts = {one.by: segments_of(one, data, asked.user, asked.known) for one in segments}
     if moments is None:
         drawn = Resamples.draw(len(tested), rng, resamples)
@@ -109,5 +110,6 @@ def evaluate(
         requests=None if moments is None else tuple(asked.number.tolist()),
         holdout=tuple(holdout),
         relevant=fingerprint(truth, data, moments),
+        weights=fingerprint(truth, data, moments, weights=True) if by_weight else "",
         seconds=time.perf_counter() - start,
     )

@@ -34,9 +34,9 @@ ROUNDING = 1e-9
 @dataclass(frozen=True)
 class MeasuredList:
     """One list of an evaluation: its `figures` by `name@k`, the `values` of each of the `users`, float64 [users], NaN
-    undefined; `holdout`, in words what was held out, and `relevant`, a fingerprint of it ("" where the file has none).
-    `path` is the file of the figures. Where a row is a request, `users` are those of the rows and `requests` says which
-    of the user's each is."""
+    undefined. `holdout` says in words what was held out, and `relevant` and `weights` are fingerprints of it, without
+    and with its weights ("" where the file has none). `path` is the file of the figures. Where a row is a request,
+    `users` are those of the rows and `requests` says which of the user's each is."""
 
     path: Path
     name: str
@@ -46,6 +46,7 @@ class MeasuredList:
     figures: Mapping[str, float]
     values: Mapping[str, Floats64]
     requests: tuple[str, ...] | None = None
+    weights: str = ""
 
     @property
     def rows(self) -> Sequence[str | tuple[str, str]]:
@@ -87,8 +88,8 @@ def read_list(path: Path, stage: str | None = None) -> MeasuredList:
         _check_counts(path, label, figure, values[label])
     read = {label: figure.number("mean") for label, figure in figures.items()}
     name = stage if own and stage else WHOLE_PIPELINE
-    relevant = found.text("relevant") if "relevant" in found.entries else ""
-    return MeasuredList(path, name, found.texts("holdout"), relevant, users, read, values, requests)
+    relevant, weights = (found.text(key) if key in found.entries else "" for key in ("relevant", "weights"))
+    return MeasuredList(path, name, found.texts("holdout"), relevant, users, read, values, requests, weights)
 
 
 def _check_counts(path: Path, label: str, figure: _Mapping, values: Floats64) -> None:

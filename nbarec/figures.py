@@ -14,7 +14,7 @@ from nbarec.statistics import Interval
 @dataclass(frozen=True)
 class Figure:
     """One metric of one list: its value for all users, a 95% interval, how many `users` it is defined for and how
-    many evaluated users it is `undefined` for. NaN stands for undefined."""
+    many evaluated users it is `undefined` for. NaN stands for undefined, as an interval is of a single user."""
 
     mean: float
     ci95: Interval

@@ -58,6 +58,7 @@ def pooled(folds: Sequence[Evaluation], means: Collection[str], data: Dataset, r
         losses=reduce(StageLosses.plus, losses) if losses else None,
         segments=tuple(pool.table([fold.segments[at] for fold in folds]) for at in range(len(first.segments))),
         relevant="+".join(fold.relevant for fold in folds),
+        weights="+".join(fold.weights for fold in folds if fold.weights),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -143,6 +144,8 @@ class Measuring:
         ]
 
     def _interval(self, drawn: Sequence[float], figure: float, at: int) -> Interval:
+        if self.resamples.users < 2:  # a single user tells nothing of the spread
+            return math.nan, math.nan
         return standard_interval(float(figure), np.array(drawn), bounds=self.metrics[at].metric.bounds)
 
     def _by_exposure(self, slate: Slate, wanted: Sequence[int]) -> dict[int, list[float]]:
@@ -194,7 +197,7 @@ def first_places(slate: Slate, k: int) -> Slate:
 
 def _gatherer(texts: Sequence[Any]) -> Gather:
     """A function that gives the texts at positions int64 [M]."""
-    if not any(texts):
+    if all(text == "" for text in texts):
         return lambda rows: ("",) * len(rows)
     # As arrays of objects, texts are gathered ten times as fast as one by one: resamples ask for all, again and again.
     listed = np.array(texts, object)

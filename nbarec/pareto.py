@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,7 +21,7 @@ from nbarec.figures import Figure, Report
 from nbarec.grids import Setting
 from nbarec.pareto_plot import Dot, scatter
 from nbarec.pipeline import Pipeline
-from nbarec.reports import AS_CONFIGURED, replacing
+from nbarec.reports import AS_CONFIGURED, replacing, write_json
 from nbarec.splits import Given, GlobalTime, Holdout, LastFraction, Random
 from nbarec.validation import validation_holdout
 
@@ -133,11 +132,8 @@ class Pareto:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write `pareto.json` and the picture `pareto.svg` into a folder; each appears whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         figures, picture = folder / "pareto.json", folder / "pareto.svg"
-        with replacing(figures) as file:
-            json.dump(self.to_json(), file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
+        write_json(figures, self.to_json())
         with replacing(picture) as file:
             file.write(self.drawn())
         return figures, picture

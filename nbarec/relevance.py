@@ -41,12 +41,14 @@ def truth_of(later: Events, which: Ints64) -> Csr:
     return Csr.from_pairs(np.arange(len(which)), later.item[which], later.weight[which], (len(which), later.n_items))
 
 
-def fingerprint(truth: Csr, data: Dataset, moments: Moments | None = None) -> str:
+def fingerprint(truth: Csr, data: Dataset, moments: Moments | None = None, *, weights: bool = False) -> str:
     """A short text that tells what is to be found from anything else: the pairs of a user's and an item's outside id
     in `truth` (users x items), in any order; with `moments` also which event of the user it is, `truth` being (moments
-    x items)."""
+    x items). With `weights` it tells other weights of the pairs, too."""
     users, items = (hash_texts(*encode_texts(ids.texts(range(len(ids))))) for ids in (data.users, data.items))
     if moments is not None:
         users = mix64(users.take(moments.user)) + moments.number.astype(np.uint64)
     pairs = mix64(mix64(users.take(truth.row_of)) + items.take(truth.indices))
+    if weights:
+        pairs = mix64(pairs + truth.data.astype(np.float32).view(np.uint32))
     return f"{truth.nnz}:{int(pairs.sum(dtype=np.uint64)):016x}"

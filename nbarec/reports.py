@@ -33,7 +33,8 @@ class Evaluation:
     the ids of the evaluated users, those with a relevant held-out item; `skipped` counts the users
     without one; `holdout` says in words what was held out; `seconds` is how long the evaluation took. `losses` tells
     at which stage held-out items were left, `segments` of the figures of some users, or of some items, alone.
-    `relevant` is a fingerprint of what was to be found, by whom: evaluations with the same one can be compared.
+    `relevant` is a fingerprint of what was to be found, by whom: evaluations with the same one can be compared, by
+    metrics that go by weights only where `weights`, empty without such a metric, are the same as well.
     `findings` are what stages tell of what they learnt, by id, as plain values.
 
     With `requests` a row is not a user but a request, of which a user has several: `users` has the user of each row,
@@ -51,6 +52,7 @@ class Evaluation:
     losses: StageLosses | None = None
     segments: tuple[SegmentTable, ...] = ()
     relevant: str = ""
+    weights: str = ""
     findings: Mapping[str, Any] = field(default_factory=dict)
     requests: tuple[int, ...] | None = None
 
@@ -73,6 +75,8 @@ class Evaluation:
             "holdout": list(self.holdout),
             "relevant": self.relevant,
         }
+        if self.weights:
+            plain["weights"] = self.weights
         if self.requests is not None:
             plain["requests"] = {"evaluated": len(self.requests)}
         if self.losses is not None:
@@ -94,11 +98,8 @@ class Evaluation:
         The CSV has `user_id`, a column a metric of the slate, and a column `stage:metric` for each of a stage;
         an undefined value is an empty cell. Where a row is a request, `request` says which of the user's it is.
         """
-        figures.parent.mkdir(parents=True, exist_ok=True)
         users = figures.with_name(f"{figures.stem}_users.csv")
-        with replacing(figures) as file:
-            json.dump(self.to_json(), file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
+        write_json(figures, self.to_json())
         with replacing(users) as file:
             csv.writer(file, lineterminator="\n").writerows(self._user_rows())
         return figures, users
@@ -176,13 +177,17 @@ class ColdTable:
         if not row.ranked:
             return [str(row.events), *figures]
         low, high = row.ci95
-        lead = "-" if math.isnan(row.lead) else f"{row.lead:+.4f} ±{(high - low) / 2:.3f} ({row.best})"
+        interval = "" if math.isnan(low) else f" ±{(high - low) / 2:.3f}"
+        lead = "-" if math.isnan(row.lead) else f"{row.lead:+.4f}{interval} ({row.best})"
         return [str(row.events), *figures, lead]
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file (UTF-8) that takes the place of `path` when the block ends well, and is removed when it does not."""
+    """A text file (UTF-8) that takes the place of `path` when the block ends well, and is removed when it does not.
+
+    What the system has against it is raised as OSError of `path`.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("x", encoding="utf-8", newline="") as file:
@@ -190,9 +195,24 @@ def replacing(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if str(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None  # nobody knows of the other name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_json(path: Path, plain: Mapping[str, Any]) -> None:
+    """Plain values as a JSON file that appears whole or not at all, in a folder that is made where it is missing.
+
+    Raises ValueError where a number is not finite.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        json.dump(plain, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
 
 
 def _cell(value: float) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nbarec import __version__
 from nbarec.errors import DataError
-from nbarec.reports import replacing
+from nbarec.reports import write_json
 
 FILE = "run.json"
 
@@ -32,9 +32,7 @@ class RunCost:
 
     def write(self, folder: Path) -> None:
         """Write `run.json` into the folder, whole or not at all."""
-        with replacing(folder / FILE) as file:
-            json.dump(asdict(self), file, indent=2)
-            file.write("\n")
+        write_json(folder / FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> RunCost | None:

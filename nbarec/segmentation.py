@@ -11,7 +11,7 @@ from nbarec.arrays import Bools, Floats64, Ints64
 from nbarec.data import Dataset
 from nbarec.errors import ConfigError
 from nbarec.evaluation_config import SegmentsBy
-from nbarec.tables import CategoryColumn, Column, NumberColumn, TagsColumn
+from nbarec.tables import CategoryColumn, DateColumn, NumberColumn, TagsColumn
 
 OTHERS, UNKNOWN = "others", "unknown"
 BY_HISTORY = ("new", "regular", "heavy")
@@ -34,7 +34,7 @@ def segments_of(asked: SegmentsBy, data: Dataset, users: Ints64, known: Ints64 |
     """The segments of the users at positions int64 [U] in `data`, which holds what the pipeline was fitted on, or of
     its items; `known` int64 [U] is how many events are known of each, those of the data if left out.
 
-    Raises ConfigError where the data lack the column.
+    Raises ConfigError where the data lack the column, or it holds dates.
     """
     if asked.by == "popularity":
         return tuple(_by_popularity(data.item_counts, asked.head))
@@ -51,16 +51,18 @@ def segments_of(asked: SegmentsBy, data: Dataset, users: Ints64, known: Ints64 |
         case TagsColumn(matrix, levels):
             names = levels.texts(range(len(levels)))
             return tuple(_by_level(matrix.row_of, matrix.indices, names, len(users), asked.largest))
-    raise ConfigError(f"evaluate.segments: {asked.by} holds dates; name a column of texts or numbers")
 
 
-def column_of(asked: SegmentsBy, data: Dataset) -> Column:
-    """The column of users that segments go by. Raises ConfigError where the data lack it."""
+def column_of(asked: SegmentsBy, data: Dataset) -> NumberColumn | CategoryColumn | TagsColumn:
+    """The column of users that segments go by. Raises ConfigError where the data lack it, or it holds dates."""
     name = asked.by.partition(".")[2]
     if name not in data.audience.columns:
         there = ", ".join(f"user.{column}" for column in data.audience.columns) or "no column"
         raise ConfigError(f"evaluate.segments: the users have no column {name!r}; there is {there}")
-    return data.audience.columns[name]
+    column = data.audience.columns[name]
+    if isinstance(column, DateColumn):
+        raise ConfigError(f"evaluate.segments: {asked.by} holds dates; name a column of texts or numbers")
+    return column
 
 
 def _by_popularity(counts: Ints64, head: float) -> Iterator[Segment]:
@@ -77,13 +79,7 @@ def _by_popularity(counts: Ints64, head: float) -> Iterator[Segment]:
 def _by_number(values: Floats64, at: tuple[float, ...], unit: str, names: Sequence[str]) -> Iterator[Segment]:
     """Users by where a number lies among thresholds: those that are given, or its terciles."""
     known = ~np.isnan(values)
-    bounds = (
-        np.array(at)
-        if at
-        else np.unique(np.quantile(values[known], [1 / 3, 2 / 3], method="inverted_cdf"))
-        if known.any()
-        else np.empty(0)
-    )
+    bounds = np.array(at) if at else _thirds(values[known])
     place = np.searchsorted(bounds, values, side="right")
     for here in range(len(bounds) + 1):  # a step a segment
         told = _range(bounds, here) + unit
@@ -91,6 +87,16 @@ def _by_number(values: Floats64, at: tuple[float, ...], unit: str, names: Sequen
         yield Segment(name, told, users=known & (place == here))
     if not known.all():
         yield Segment(UNKNOWN, "", users=~known)
+
+
+def _thirds(values: Floats64) -> Floats64:
+    """Where the second and the last third of the values begin, float64 of at most two: above a tercile, because equal
+    values stay together."""
+    if not len(values):
+        return np.empty(0)
+    distinct = np.unique(values)
+    next_up = np.searchsorted(distinct, np.quantile(values, [1 / 3, 2 / 3], method="inverted_cdf"), side="right")
+    return distinct[np.unique(next_up[next_up < len(distinct)])]
 
 
 def _range(bounds: Floats64, here: int) -> str:

@@ -16,7 +16,8 @@ from nbarec.moments import moment
 from nbarec.params import check_params, param
 
 ROUNDING = 1e-9
-"""Added before a share is cut to a whole number, so that 0.29 of 100 events are 29 and not 28."""
+"""Added before a share is cut to a whole number, so that 0.29 of 100 events are 29 and not 28; shares that differ by
+less are equal."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class GlobalTime(Split):
             raise ConfigError("the split global_time can't cut data whose events are all of one moment; use random")
         share = np.cumsum(counts[::-1])[::-1] / len(time)
         distance = np.abs(share[1:] - (0.2 if self.fraction is None else self.fraction))
-        return int(moments[len(distance) - np.argmin(distance[::-1])])
+        return int(moments[1:][distance <= distance.min() + ROUNDING][-1])
 
 
 @dataclass(frozen=True)
@@ -264,8 +265,12 @@ def _last(events: Events, held_out: Ints64) -> Bools:
 
 def _drawn(able: Ints64, fraction: float, rng: np.random.Generator) -> Ints64:
     """A share of those that are able, at least one where there is any: int64."""
-    wanted = max(int(fraction * len(able) + ROUNDING), 1)
-    return rng.permutation(able)[:wanted]
+    return rng.permutation(able)[: share_of(able, fraction)]
+
+
+def share_of(able: Ints64, fraction: float) -> int:
+    """How many make this share of them, cut to a whole number but at least 1."""
+    return max(int(fraction * len(able) + ROUNDING), 1)
 
 
 def _places(events: Events, rng: np.random.Generator) -> Ints64:

@@ -61,6 +61,10 @@ class Resamples:
             return values
         return np.asarray(np.add.reduceat(values, row_pointers(self.counts)[:-1], axis=0))
 
+    def users_of(self, values: Floats64) -> Ints64:
+        """How many users have a defined value of each figure, of `values` float64 [rows, figures]: int64 [figures]."""
+        return np.asarray(np.count_nonzero(self.sums((~np.isnan(values)).astype(np.float64)), axis=0))
+
     def blocks(self) -> Iterator[Ints64]:
         """Positions of the drawn users, some resamples at a time: int64 [block, users]."""
         rng = np.random.default_rng(self.seed)
@@ -82,7 +86,8 @@ class Resamples:
 def mean_interval(values: Floats64, rng: np.random.Generator, resamples: int = 1000, level: float = 0.95) -> Interval:
     """Percentile bootstrap interval (Efron 1979) of the mean of the defined values, float64 [users]; NaN is undefined.
 
-    Users are drawn with replacement, undefined ones too; (NaN, NaN) where no value is defined.
+    Users are drawn with replacement, undefined ones too; (NaN, NaN) where fewer than two have a defined value, because
+    a single one tells nothing of the spread.
     """
     low, high = mean_intervals(values[:, None], Resamples.draw(len(values), rng, resamples), level)[0]
     return float(low), float(high)
@@ -90,7 +95,8 @@ def mean_interval(values: Floats64, rng: np.random.Generator, resamples: int = 1
 
 def mean_intervals(values: Floats64, resamples: Resamples, level: float = 0.95) -> Floats64:
     """`mean_interval` of each column of `values` float64 [rows, figures] over the same resamples: [figures, 2]."""
-    return percentile_intervals(resampled_means(values, resamples), level)
+    means = np.where(resamples.users_of(values) > 1, resampled_means(values, resamples), np.nan)
+    return percentile_intervals(means, level)
 
 
 def percentile_intervals(figures: Floats64, level: float = 0.95) -> Floats64:

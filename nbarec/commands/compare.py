@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from nbarec.errors import PluginError
 from nbarec.evaluation_files import MeasuredList, read_list
 from nbarec.paired import RESAMPLES
 from nbarec.plugins import registry
-from nbarec.reports import replacing
+from nbarec.reports import write_json
 
 WIDTH = 100
 
@@ -27,7 +26,7 @@ WIDTH = 100
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--list", "stage", metavar="STAGE", help="Compare a stage's own list; the whole slate if left out.")
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the comparison.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the comparison.")
 @click.option("--resamples", type=click.IntRange(min=1), default=RESAMPLES, help=f"Draws of each test; {RESAMPLES:,}.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the draws; 0.")
 def compare(runs: tuple[Path, ...], stage: str | None, file: Path | None, resamples: int, seed: int) -> None:
@@ -50,10 +49,7 @@ def compare(runs: tuple[Path, ...], stage: str | None, file: Path | None, resamp
         found = compare_lists(lists, _known_metrics(), resamples=resamples, seed=seed)
     _show(lists, found, resamples)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as opened:
-            json.dump(_plain(lists, found, resamples, seed), opened, indent=2, ensure_ascii=False, allow_nan=False)
-            opened.write("\n")
+        write_json(file, _plain(lists, found, resamples, seed))
 
 
 def _known_metrics() -> Mapping[str, Any]:

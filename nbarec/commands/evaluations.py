@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -72,13 +72,22 @@ def not_comparable(found: Mapping[str, Evaluation]) -> list[str]:
     for config, evaluation in found.items():
         groups.setdefault(evaluation.relevant, []).append(config)
     if len(groups) < 2:
-        return []
+        return list(_not_by_weight(found.values()))
     told = "; ".join(f"{', '.join(configs)} alone" for configs in groups.values())
     return [
         "NOT COMPARABLE: these configs are not measured by the same held-out items of the same users, so their figures "
         "must not be set against each other.",
         f"Only within a group are they comparable: {told}. Give all the same data, seed and evaluate section.",
     ]
+
+
+def _not_by_weight(found: Iterable[Evaluation]) -> Iterator[str]:
+    """What to say where the same held-out items have other weights."""
+    if len({evaluation.weights for evaluation in found if evaluation.weights}) > 1:
+        yield (
+            "NOT COMPARABLE by metrics that go by the weights of held-out events, such as ndcg_graded: the configs "
+            "weigh them differently."
+        )
 
 
 def _quality(evaluations: Iterable[Evaluation]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,10 +25,11 @@ from nbarec.commands.terminal import (
 )
 from nbarec.commands.writing import history_text, slate_text, write_slates
 from nbarec.errors import ConfigError, Problem
+from nbarec.evaluation_plan import EvaluationPlan
 from nbarec.model import Model
 from nbarec.peak_memory import forget_peak, peak_bytes
 from nbarec.pipeline import Pipeline
-from nbarec.reports import Evaluation, replacing
+from nbarec.reports import Evaluation, replacing, write_json
 from nbarec.run_costs import RunCost
 
 SAMPLES = 3
@@ -147,7 +147,12 @@ def fit(config: Path, folder: Path, overrides: Mapping[str, str]) -> None:
 
 @click.command()
 @click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures, and each user's beside.")
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the figures, and each user's beside.",
+)
 @set_option
 def evaluate(configs: tuple[Path, ...], file: Path | None, overrides: Mapping[str, str]) -> None:
     """Hold out events as each of CONFIGS says, fit on the rest, and measure every list of it.
@@ -159,18 +164,16 @@ def evaluate(configs: tuple[Path, ...], file: Path | None, overrides: Mapping[st
       nbarec evaluate configs/movielens.yaml
       nbarec evaluate configs/a.yaml configs/b.yaml --json figures.json --set slate.k=20
     """
-    pipelines = {str(config): Pipeline.from_yaml(config, overrides) for config in configs}
+    plans = _plans({str(config): Pipeline.from_yaml(config, overrides) for config in configs})
     found: dict[str, Evaluation] = {}
     costs: dict[str, Cost] = {}
     with progress():
-        for config, pipeline in pipelines.items():
-            if pipeline.plan is None:
-                raise ConfigError(f"{config} has no evaluate section; add one with a split and metrics")
+        for config, (pipeline, plan) in plans.items():
             forget_peak()
             start = time.perf_counter()
             data = pipeline.load()
             show_data(data)
-            found[config], _ = pipeline.plan.run(pipeline, data)
+            found[config], _ = plan.run(pipeline, data)
             costs[config] = Cost(time.perf_counter() - start, peak_bytes())
     alone = len(found) == 1
     if alone:
@@ -180,8 +183,17 @@ def evaluate(configs: tuple[Path, ...], file: Path | None, overrides: Mapping[st
     if file is not None and alone:
         next(iter(found.values())).write(file)
     elif file is not None:
-        with replacing(file) as opened:
-            json.dump({"configs": {config: one.to_json() for config, one in found.items()}}, opened, indent=2)
+        write_json(file, {"configs": {config: one.to_json() for config, one in found.items()}})
+
+
+def _plans(pipelines: Mapping[str, Pipeline]) -> Mapping[str, tuple[Pipeline, EvaluationPlan]]:
+    """What each config is to be evaluated by. Raises ConfigError naming all that do not say, before any is run."""
+    planned = {config: (pipeline, pipeline.plan) for config, pipeline in pipelines.items() if pipeline.plan is not None}
+    lacking = [config for config in pipelines if config not in planned]
+    if lacking:
+        said = "has no evaluate section; add one with a split and metrics"
+        raise ConfigError([Problem(f"{config} {said}") for config in lacking])
+    return planned
 
 
 @click.command()

@@ -62,6 +62,7 @@ class GradedNdcg(Metric):
 
     name: ClassVar[str] = "ndcg_graded"
     bounds: ClassVar[tuple[float, float]] = SHARE
+    by_weight: ClassVar[bool] = True
 
     def per_user(self, slate: Slate, truth: Csr, data: Dataset) -> Floats64:
         """Gain over ideal gain: float64 [B]."""

@@ -206,6 +206,13 @@ def test_exactly_so_many_events_are_known_in_each_row(times: bool, monkeypatch: 
         assert set(users.tolist()) == set(data.events.row[others].tolist())
 
 
+def test_a_share_that_is_a_whole_number_is_exact() -> None:
+    """As in the splits: 0.29 of 100 users are 29, though 0.29 * 100 is a little less in floats."""
+    data = Dataset.from_arrays(np.repeat(np.arange(100), 3), np.tile(np.arange(3), 100))
+    (found,) = evaluated("{users: [0], items: [], fraction: 0.29, metric: recall@3}", data).cold_starts
+    assert len(found.rows[0].evaluation.users) == 29
+
+
 def test_without_a_ranker_there_is_no_lead() -> None:
     text = TEXT.replace("COLD", USERS_ALONE).replace(TEXT[TEXT.index("rank:") : TEXT.index("slate:")], "")
     pipeline = Pipeline.from_text(text)

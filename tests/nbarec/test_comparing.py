@@ -169,13 +169,22 @@ def test_holm_corrects_all_tests_of_all_runs(tmp_path: Path) -> None:
         ),
         ({"relevant": "other"}, "Warning: the held-out sets differ, which may explain a difference."),
         ({"relevant": "truth", "holdout": ("split given: whatever",)}, None),
+        (
+            {"relevant": "truth", "weights": "others"},
+            "Warning: the weights of the held-out events differ, which may explain a difference of metrics that go by",
+        ),
+        ({"relevant": "truth", "weights": "these"}, None),
+        ({"relevant": "truth", "weights": ""}, None),
+        ({"relevant": "other", "weights": "others"}, "Warning: the held-out sets differ"),
     ],
 )
 def test_other_held_out_sets_are_warned_of(tmp_path: Path, changed: Mapping[str, Any], warned: str | None) -> None:
     relevant = "truth" if "relevant" in changed else ""
-    (comparison,) = compared(tmp_path, evaluation(B, relevant=relevant), evaluation(B, **changed))
+    first = evaluation(B, relevant=relevant, weights="these")
+    (comparison,) = compared(tmp_path, first, evaluation(B, **changed))
     warnings = [note for note in comparison.notes if note.startswith("Warning")]
-    assert (warned in warnings[0]) if warned else not warnings
+    assert len(warnings) == (warned is not None)
+    assert (warned or "") in "".join(warnings)
 
 
 @pytest.mark.parametrize(

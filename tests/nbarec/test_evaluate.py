@@ -341,6 +341,18 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("evaluation.json", "new")]
 
 
+def test_a_file_that_can_not_be_written_is_told_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory") as caught, replacing(path) as file:
+        file.write("new")
+    assert caught.value.filename == str(path)
+    with pytest.raises(FileNotFoundError) as missing, replacing(tmp_path / "none" / "a.json"):
+        raise AssertionError("there is nothing to write to")
+    assert missing.value.filename == str(tmp_path / "none" / "a.json")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_ids_with_commas_and_quotes_survive_the_csv(tmp_path: Path) -> None:
     found = replace(run(), users=tuple(f'u,"{n}"' for n in range(35)))
     rows = list(csv.reader(found.write(tmp_path / "evaluation.json")[1].read_text().splitlines()))

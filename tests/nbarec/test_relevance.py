@@ -48,6 +48,13 @@ def test_the_fingerprint_goes_by_outside_ids_and_tells_any_other_pairs() -> None
     assert len({told(data, *some) for some in (pairs, *others)}) == 4
 
 
+def test_the_fingerprint_tells_other_weights_only_where_it_is_asked_to() -> None:
+    data = Dataset.from_arrays(["ann", "bob"], ["tea", "rum"])
+    truths = [Csr.from_pairs([0, 1], [1, 0], weights, (2, 2)) for weights in ([1, 3], [1, 3], [3, 1], [1, 1])]
+    assert len({fingerprint(truth, data) for truth in truths}) == 1
+    assert len({fingerprint(truth, data, weights=True) for truth in truths}) == 3
+
+
 def told(data: Dataset, users: list[str], items: list[str]) -> str:
     shape = len(data.users), len(data.items)
     return fingerprint(Csr.from_pairs(data.users.index(users), data.items.index(items), None, shape), data)

@@ -140,8 +140,30 @@ def test_numbers_are_cut_where_it_says_or_in_thirds() -> None:
         "20 or more": [no, yes, no, yes],
         "unknown": [no, no, yes, no],
     }
-    assert list(members("user.age")) == ["below 10", "10 to below 20", "20 or more", "unknown"]
-    assert members("history") == {"new": [no, no, no, yes], "regular": [no, no, yes, no], "heavy": [yes, yes, no, no]}
+    assert members("user.age") == {
+        "below 20": [yes, no, no, no],
+        "20 to below 30": [no, yes, no, no],
+        "30 or more": [no, no, no, yes],
+        "unknown": [no, no, yes, no],
+    }
+    assert members("history") == {"new": [no, no, yes, yes], "regular": [no, yes, no, no], "heavy": [yes, no, no, no]}
+
+
+@pytest.mark.parametrize(
+    ("values", "sizes"),
+    [
+        (range(9), [3, 3, 3]),
+        ([1] * 4 + [2, 3, 4, 5, 6], [4, 2, 3]),  # most users have a single event: they are the new ones
+        ([1] * 7 + [2, 3], [7, 2]),
+        ([1, 2, 3, 3, 3, 3], [2, 4]),
+        ([5] * 4, [4]),
+        ([7], [1]),
+    ],
+)
+def test_thirds_are_as_even_as_equal_numbers_allow_and_none_is_empty(values: list[float], sizes: list[int]) -> None:
+    data = Dataset.from_arrays([0], [0], audience={"id": range(len(values)), "age": np.array(values, float)})
+    found = segments_of(SegmentsBy(by="user.age"), data, np.arange(len(values)))
+    assert [int(np.count_nonzero(one.users)) for one in found] == sizes
 
 
 def test_a_user_with_several_tags_is_in_several_segments() -> None:
@@ -169,6 +191,12 @@ def test_wrong_segments_are_told(segments: str, said: str) -> None:
         evaluated(segments)
 
 
-def test_dates_make_no_segments() -> None:
-    with pytest.raises(ConfigError, match=r"user\.since holds dates; name a column of texts or numbers"):
+def test_dates_make_no_segments_which_is_told_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = r"user\.since holds dates; name a column of texts or numbers"
+    with pytest.raises(ConfigError, match=told):
         members("user.since")
+    pipeline = Pipeline.from_text(TEXT.replace("SEGMENTS", "[{by: user.since}]"))
+    assert pipeline.plan is not None
+    monkeypatch.setattr(Pipeline, "fit", None)
+    with pytest.raises(ConfigError, match=told):
+        pipeline.plan.run(pipeline, DATA)

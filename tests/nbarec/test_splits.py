@@ -111,7 +111,16 @@ def test_global_time_cuts_where_the_share_comes_nearest(data: Dataset, fraction:
     assert max(time[~mask]) < min(time[mask])
     distance = {cut: abs((time >= cut).mean() - fraction) for cut in sorted(set(time))[1:]}
     best = min(distance.values())
-    assert min(time[mask]) == max(cut for cut, found in distance.items() if found == best)
+    assert min(time[mask]) == max(cut for cut, found in distance.items() if found <= best + 1e-9)
+
+
+@pytest.mark.parametrize(("events", "second", "third"), [(10, 2, 1), (20, 4, 2), (100, 20, 10)])
+def test_of_two_moments_that_come_equally_near_it_is_the_later(events: int, second: int, third: int) -> None:
+    """Three tenths of the events are from the second moment on, one tenth from the third: a tenth away from a fifth,
+    which in floats are two numbers."""
+    times = [1] * (events - second - third) + [2] * second + [3] * third
+    data = world([(0, item, time) for item, time in enumerate(times)])
+    assert GlobalTime(fraction=0.2).test_mask(data, rng()).sum() == third
 
 
 def test_last_fraction_by_hand() -> None:

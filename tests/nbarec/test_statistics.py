@@ -70,6 +70,20 @@ def test_undefined_values_are_left_out() -> None:
     assert np.isnan(mean_interval(np.empty(0), rng())).all()
 
 
+def test_a_single_user_has_no_interval() -> None:
+    """Not one of width 0, as if the figure were certain; however many requests are the user's, or others undefined."""
+    gaps = np.full(40, np.nan)
+    gaps[7] = 0.5
+    assert np.isnan(mean_interval(np.array([0.5]), rng())).all()
+    assert np.isnan(mean_interval(gaps, rng())).all()
+    requests = np.column_stack([rng().random(6), np.where(np.arange(6) < 4, rng().random(6), np.nan)])
+    intervals = mean_intervals(requests, Resamples.of_rows(np.array([0, 0, 0, 0, 1, 1]), rng(), 50))
+    assert not np.isnan(intervals[0]).any()
+    assert np.isnan(intervals[1]).all()
+    gaps[9] = 0.5
+    assert mean_interval(gaps, rng()) == (0.5, 0.5)
+
+
 def test_figures_share_their_resamples() -> None:
     """Two lists that differ by a constant differ by it in every resample."""
     found = rng().random(50)
