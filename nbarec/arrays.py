@@ -47,11 +47,24 @@ def places_up_to(largest: int) -> np.dtype[np.uint16 | np.int32]:
 
 
 def concat_ranges(starts: AnyArray, counts: AnyArray) -> Ints64:
-    """`starts[0], starts[0] + 1, ...` for `counts[0]` values, then the same for the next: int64 [sum(counts)]."""
-    counts = np.asarray(counts, np.int64)
-    ranges = np.repeat(np.asarray(starts, np.int64) - np.cumsum(counts) + counts, counts)
-    ranges += np.arange(len(ranges))
-    return ranges
+    """`starts[0], starts[0] + 1, ...` for `counts[0]` values, then the same for the next: int64 [sum(counts)].
+
+    The sum of steps: 1 inside a range, and what leads from the end of one to the start of the next. No second array of
+    that length is made, and Python's lock is not held, as `np.repeat` would.
+    """
+    starts, counts = np.asarray(starts, np.int64), np.asarray(counts, np.int64)
+    if not counts.all():
+        filled = np.flatnonzero(counts)
+        starts, counts = starts.take(filled), counts.take(filled)
+    if not len(counts):
+        return np.empty(0, np.int64)
+    ends = counts.cumsum()
+    steps = np.ones(ends[-1], np.int64)
+    steps[0] = starts[0]
+    jumps = starts[1:] - starts[:-1]
+    jumps -= counts[:-1] - 1
+    steps[ends[:-1]] = jumps
+    return steps.cumsum(out=steps)
 
 
 def stable_order(key: AnyArray, bits: int) -> Ints64:

@@ -27,7 +27,7 @@ BLOCK = 1 << 21
 COUNTED = 0.3
 """A row with more pairs than this share of the columns has a counter a column: sorting would take longer (measured)."""
 
-COUNTED_SHORT = 2.0
+COUNTED_SHORT = 4.0
 """The same where columns are short numbers that NumPy sorts as fast as it counts them: one worker takes as long either
 way, and several gain, as sorts let go of Python's lock and counts don't."""
 
