@@ -116,9 +116,7 @@ class HalfSweep:
         held = None if offset is None else np.append(offset, np.float32(0))
 
         def improve_shard(shard: Shard) -> None:
-            found = solution.own.take(shard.row, axis=0) @ begin
-            _improve(shard, found, basis, design.own, held, steps)
-            solution.own[shard.row] = found
+            _improve(shard, solution.own, begin, basis, design.own, held, steps)
 
         on_shards(improve_shard, self.layout.shards)  # no two share a row
         solution.back = basis.into.T
@@ -128,20 +126,32 @@ class HalfSweep:
             solution.own[self.layout.long_row] = exact @ basis.inverse
 
 
-def _improve(shard: Shard, found: Floats32, basis: _Basis, design: Floats32, held: Floats32 | None, steps: int) -> None:
-    """Better vectors of a shard's rows than `found` float32 [R, d], in place. Only this reads gathered vectors."""
+def _improve(
+    shard: Shard,
+    own: Floats32,
+    begin: Floats32,
+    basis: _Basis,
+    design: Floats32,
+    held: Floats32 | None,
+    steps: int,
+) -> None:
+    """Better vectors of a shard's rows than `own` `begin` float32 [rows, d], left in `own`. Only this reads gathered
+    vectors."""
     width = design.shape[1]
     scratch = np.empty(shard.largest * width, np.float32)
     diagonals = basis.diagonals(shard.ridge)
     first = 0
     # One step a block: its gathered vectors stay in the cache over all steps of its rows.
     for block in shard.blocks:
-        rows = slice(first, first + len(block.column))
+        inside = slice(first, first + len(block.column))
         gathered = scratch[: block.column.size * width].reshape(*block.column.shape, width)
         design.take(block.column, axis=0, out=gathered, mode="clip")
-        here = diagonals and diagonals.of(rows)
-        _conjugate_gradients(gathered, block.strength, _targets(block, held), here, found[rows], steps)
-        first = rows.stop
+        row = shard.row[inside]
+        found = own.take(row, axis=0) @ begin
+        here = diagonals and diagonals.of(inside)
+        _conjugate_gradients(gathered, block.strength, _targets(block, held), here, found, steps)
+        own[row] = found
+        first = inside.stop
 
 
 def _targets(block: FitBlock, held: Floats32 | None) -> Floats32:

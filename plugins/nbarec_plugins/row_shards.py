@@ -16,9 +16,9 @@ from nbarec.work import in_shards
 from nbarec_plugins.ridge_rows import RidgeRows, blocks_of, padded_lengths
 from nbarec_plugins.sparse_rows import SparseRows
 
-BLOCK_BYTES = 750_000
-"""Gathered vectors of one block: read several times, so they should stay in a cache of 1 MB. Twice as many save a tenth
-of the time at 64 factors, as each block costs two dozen calls, and take 4 MB more a worker."""
+BLOCK_BYTES = 1_500_000
+"""Gathered vectors of one block: read several times, so they should nearly stay in a cache of 1 MB; and blocks should
+be few, as each costs two dozen calls: half as many bytes take a quarter longer at 64 factors."""
 
 OWN_VECTORS = 4
 """Vectors of its own that a row's steps need at a time: short rows have more of these than gathered ones."""
