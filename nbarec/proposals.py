@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from nbarec.errors import StoreError
+from nbarec.tuned_ranges import STEP_DIGITS, TOUCHING, Dimension, Value
 from nbarec.tuning_record import Outcome, optuna
-from nbarec.tuning_space import STEP_DIGITS, TOUCHING, Dimension, TuningPlan, Value
+from nbarec.tuning_space import TuningPlan
 
 SAME = 1e-12
 """Relative: the file of a study keeps numbers in double precision."""

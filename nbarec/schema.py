@@ -27,7 +27,7 @@ from nbarec.providers import normalised
 from nbarec.reports import AS_CONFIGURED
 from nbarec.splits import SPLITS
 from nbarec.tune_config import TuneConfig
-from nbarec.tuning_space import TUNED
+from nbarec.tuned_ranges import TUNED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 STAGES: Mapping[type, Kind] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nbarec.errors import NbarecError, StoreError
-from nbarec.tuning_space import Value
+from nbarec.tuned_ranges import Value
 
 NAME = "nbarec"
 """What the study is called in its file: there is one in each."""

@@ -22,7 +22,8 @@ from nbarec.splits import Holdout, LastFraction
 from nbarec.statistics import Resamples
 from nbarec.timelines import Moments
 from nbarec.trials import Kept, TrialPipeline
-from nbarec.tuning_space import TuningPlan, Value
+from nbarec.tuned_ranges import Value
+from nbarec.tuning_space import TuningPlan
 from nbarec.validation import training_part, validation_holdout
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""How the users of the music world listen: sessions, songs drawn by taste and context, skips and gestures."""
+"""What the users of the music world listen to: songs drawn by taste and context, skips and gestures."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from nbarec_plugins.music_catalog import UNLIMITED, Songs, Users
-from nbarec_plugins.music_domain import COUNTRIES, DEVICES, LAST_DAY_NUMBER, Flags, Floats, Ints, Table
+from nbarec_plugins.music_catalog import Songs, Users
+from nbarec_plugins.music_domain import DEVICES, LAST_DAY_NUMBER, Flags, Floats, Ints, Table
+from nbarec_plugins.music_sessions import DAY_SECONDS, HOUR_SECONDS, Sessions, make_sessions, utc_offset_hours
 from nbarec_plugins.music_truth import MusicTruth
 
-HOUR_SECONDS: Final = 3600
-DAY_SECONDS: Final = 24 * HOUR_SECONDS
 PERIOD_END: Final = (LAST_DAY_NUMBER + 1) * DAY_SECONDS
 """Epoch second (UTC) that every event comes before."""
 
@@ -21,29 +20,8 @@ WEEKDAY_OF_EPOCH: Final = 3
 KINDS: Final = ("play", "skip", "like", "playlist_add")
 PLAY, SKIP, LIKE, PLAYLIST_ADD = range(len(KINDS))
 
-HOUR_SHARE: Final = np.array(
-    [12, 7, 4, 3, 3, 6, 15, 30, 35, 28, 25, 25, 28, 28, 26, 27, 30, 38, 40, 38, 36, 34, 28, 20]
-)
-"""int64 (24,): relative number of sessions that start in each local hour."""
-
-DEVICE_SHARE: Final = (0.5, 0.2, 0.2, 0.1)
-CAR_HOURS, CAR_FACTOR = (7, 8, 16, 17, 18), 5.0
-DESKTOP_HOURS, DESKTOP_FACTOR = tuple(range(9, 17)), 3.0
-HABIT_SPREAD: Final = 0.7
-"""Standard deviation of the log-odds with which one user prefers one device."""
-
-SUBSCRIPTION_ACTIVITY: Final = np.array([0.8, 1.3, 1.1])
-ACTIVITY_SPREAD: Final = 0.8
-EVENTS_PER_SESSION: Final = 8.3
-"""Measured: songs met and gestures made in a session."""
-
-EXTRA_SONGS: Final = 7.0
-"""Mean number of songs in a session beyond its first."""
-
 DRAWS_PER_SONG: Final = 2
 """Songs drawn for each one wanted, as equal draws in a session count once."""
-
-SESSION_SHAPE: Final = 2.0
 
 ADULT_AGE: Final = 18
 MINOR_EXPLICIT_LIFT: Final = -2.0
@@ -68,18 +46,6 @@ class Scene:
     truth: MusicTruth
     lift: Floats
     """float64 (24 * n_devices, n_songs): log-odds; context `hour * n_devices + device` is that row."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sessions:
-    """Sessions in order of user, then start: int64 arrays of one length."""
-
-    user: Ints
-    start: Ints
-    context: Ints
-    """Row of `Scene.lift`."""
-    length: Ints
-    """How many different songs are met, where the catalogue has as many to offer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,53 +82,11 @@ def make_events(
     """The event table of the `days` that end with the last day, in time order."""
     every_context = np.divmod(np.arange(24 * len(DEVICES)), len(DEVICES))
     scene = Scene(songs, users, truth, truth.context_lift(*every_context))
-    sessions = _make_sessions(users, days, events_per_user, rng)
+    sessions = make_sessions(users, days, events_per_user, rng)
     listens = _listen(scene, sessions, *_choose_songs(scene, sessions, rng), rng)
     listens = _take(listens, _not_overlapping(sessions, listens))
     rows = _with_gestures(scene, sessions, listens, rng)
     return _table(scene, sessions, _take(rows, _kept_in_time_order(users, sessions, rows)))
-
-
-def _make_sessions(users: Users, days: int, events_per_user: float, rng: np.random.Generator) -> Sessions:
-    """When, on what and how long users listen: heavy-tailed activity, none before the day after joining."""
-    first_day = np.maximum(users.joined + 1, LAST_DAY_NUMBER + 1 - days)
-    activity = _activity(users, LAST_DAY_NUMBER + 1 - first_day, rng)
-    count = rng.poisson(activity * (events_per_user / EVENTS_PER_SESSION))
-    scarce = users.most_events < UNLIMITED
-    count = np.where(scarce, np.minimum(users.most_events, 1), np.maximum(count, 1))
-    user = np.repeat(np.arange(count.size), count)
-    hour = rng.choice(HOUR_SHARE.size, size=user.size, p=HOUR_SHARE / HOUR_SHARE.sum())
-    # The hour is drawn by the local clock and placed in a UTC day, so that no session starts outside the period.
-    utc_hour = (hour - _utc_offset_hours(users)[user]) % 24
-    start = rng.integers(first_day[user], LAST_DAY_NUMBER + 1) * DAY_SECONDS + utc_hour * HOUR_SECONDS
-    start = start + rng.integers(HOUR_SECONDS, size=user.size)
-    device = _choose_devices(user, hour, count.size, rng)
-    length = 1 + rng.negative_binomial(SESSION_SHAPE, SESSION_SHAPE / (SESSION_SHAPE + EXTRA_SONGS), user.size)
-    order = np.lexsort((start, user))
-    return Sessions(user, start[order], (hour * len(DEVICES) + device)[order], length)
-
-
-def _utc_offset_hours(users: Users) -> Ints:
-    """int64 (n_users,)."""
-    return np.array([country.utc_offset_hours for country in COUNTRIES])[users.country]
-
-
-def _activity(users: Users, open_days: Ints, rng: np.random.Generator) -> Floats:
-    """float64 (n_users,) with mean one: lognormal, times the part of the period since joining."""
-    activity = rng.lognormal(0.0, ACTIVITY_SPREAD, open_days.size)
-    activity = activity * SUBSCRIPTION_ACTIVITY[users.subscription] * open_days
-    return np.asarray(activity / activity.mean())
-
-
-def _choose_devices(user: Ints, hour: Ints, users: int, rng: np.random.Generator) -> Ints:
-    """int64 (n_sessions,): by the habits of the user and of the hour."""
-    share = np.tile(DEVICE_SHARE, (24, 1))
-    share[CAR_HOURS, DEVICES.index("car")] *= CAR_FACTOR
-    share[DESKTOP_HOURS, DEVICES.index("desktop")] *= DESKTOP_FACTOR
-    habit = rng.lognormal(0.0, HABIT_SPREAD, (users, len(DEVICES)))
-    bound = np.cumsum(share[hour] * habit[user], axis=1)
-    place = rng.random((user.size, 1)) * bound[:, -1:]
-    return np.asarray((place >= bound[:, :-1]).sum(axis=1))
 
 
 def _choose_songs(scene: Scene, sessions: Sessions, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -274,7 +198,7 @@ def _kept_in_time_order(users: Users, sessions: Sessions, rows: Rows) -> Ints:
 def _table(scene: Scene, sessions: Sessions, rows: Rows) -> Table:
     """The columns of the event table for rows in time order."""
     user = sessions.user[rows.session]
-    local = rows.time // HOUR_SECONDS + _utc_offset_hours(scene.users)[user]
+    local = rows.time // HOUR_SECONDS + utc_offset_hours(scene.users)[user]
     return {
         "user_id": scene.users.table["user_id"][user],
         "song_id": scene.songs.table["song_id"][rows.song],

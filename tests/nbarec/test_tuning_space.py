@@ -11,7 +11,8 @@ from nbarec.marked import to_plain
 from nbarec.pipeline import Pipeline
 from nbarec.proposals import distributions, grid_values
 from nbarec.tune_config import Range
-from nbarec.tuning_space import Dimension, TuningPlan
+from nbarec.tuned_ranges import Dimension
+from nbarec.tuning_space import TuningPlan
 
 BASE = """nbarec: 1
 data: {use: music_world}
