@@ -119,7 +119,11 @@ class Als(CandidateGenerator[AlsState]):
     scaling: float = param(
         0.5, ge=0, le=1, doc="implicit only: 1 draws users and items by how many events they have, 0 all alike."
     )
-    cg_steps: int = param(2, ge=1, doc="Steps of conjugate gradients in each half of a sweep; 1 is faster.")
+    cg_steps: int = param(
+        2,
+        ge=1,
+        doc="Steps of conjugate gradients in each half of a sweep; one less in early ones, one more in the last.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,7 +59,6 @@ class Sides:
     def sweep(self, items: Turned, sweeps: int, steps: int) -> None:
         """Better vectors of the items that have enough pairs, in place; zeros of the others.
 
-        The first half of the sweeps takes one step less: the other side moves on anyway before they would count.
         Raises ConfigError where they grow beyond what float32 holds.
         """
         items.own[:-1][~self.taught] = 0.0
@@ -67,7 +66,7 @@ class Sides:
         with track("als sweeps", sweeps) as advance:
             # One step a sweep: each starts from the one before.
             for sweep in range(sweeps):
-                taken = steps if sweep >= sweeps // 2 else max(1, steps - 1)
+                taken = _steps_of(sweep, sweeps, steps)
                 self.objective.improve(self.users, users, items, taken)
                 self._check(users.own)
                 self.objective.improve(self.items, items, users, taken)
@@ -80,3 +79,11 @@ class Sides:
                 f"als: the vectors grew beyond what float32 holds; the weights reach {self.largest:g} in size: "
                 "cap them with data.feedback.combine.max, or use data.feedback.transform: log1p"
             )
+
+
+def _steps_of(sweep: int, sweeps: int, steps: int) -> int:
+    """How many steps a sweep takes: one less in the first half of the sweeps, where the other side moves on before they
+    would count, and one more in the last fifth, whose vectors stay."""
+    if sweep < sweeps // 2:
+        return max(1, steps - 1)
+    return steps + 1 if sweep >= sweeps - sweeps // 5 else steps
