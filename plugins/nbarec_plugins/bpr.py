@@ -43,8 +43,9 @@ PAIR_BYTES = 80
 
 @dataclass(frozen=True)
 class BprState:
-    """`index` holds e_i float32 [items, f], of length 1, ready to be searched, and zeros for an item that nobody chose;
-    `share` float64 [items] n_i^-balance, 0 for such an item; `loss` float64 [epochs]: the mean over all pairs."""
+    """`index` holds e_i, of length 1, and b_i behind it, ready to be searched: float32 [items, f + 1], zeros for an
+    item that nobody chose; `share` float64 [items] n_i^-balance, 0 for such an item; `loss` float64 [epochs]: the mean
+    over all pairs."""
 
     index: ItemIndex
     share: Floats64
@@ -53,7 +54,7 @@ class BprState:
     @property
     def vectors(self) -> Floats32:
         """e float32 [items, f]."""
-        return self.index.items
+        return self.index.items[:, :-1]
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,28 @@ class Bpr(CandidateGenerator[BprState]):
     Let x_uj be a pair's weight to the power of `power`, where it is positive, and n_j how many such pairs an item has.
     Item i has a vector e_i of length 1, and a user the direction of what he chose:
 
-        h_u = sum_j x_uj n_j^-balance e_j,    score_ui = cos(h_u, e_i)
+        h_u = sum_j x_uj n_j^-balance e_j,    score_ui = cos(h_u, e_i) + b_i,    b_i = temperature popularity ln n_i
 
     so that nobody has a vector of his own: a new user, or one with new events, is served by the same formula that was
     learnt (as in FISM: Kabbur, Ning, Karypis 2013). Learning draws i closer to the history that it is part of, without
     it, and the items N that were drawn for the pair, none of them u's own, away: it minimises
 
         - sum over pairs u, i of ln sigmoid((s_ui - S) / temperature),    s_ui = cos(h_u - x_ui n_i^-balance e_i, e_i)
-        S = temperature ln sum over j in N of exp(score_uj / temperature)
+        S = temperature ln sum over j in N of exp(cos(h_u, e_j) / temperature)
 
-    With `negatives: 1` this is the criterion of 2009, a pair of items at a time. With more, S is near the largest score
-    among them, and what is hard to tell apart teaches most, as in dynamic negative sampling (Zhang, Chen, Wang, Yu
-    2013); it is the sampled softmax then (Wu et al. 2022). Lengths are fixed, which does what L2 regularisation does
-    elsewhere; a higher `temperature` fits the pairs less closely. Batches of users share the drawn items. Steps are
-    Adam's (Kingma, Ba 2015), their size falls to zero on half a cosine (Loshchilov, Hutter 2017). With `warm_start`
-    they begin at the singular vectors of items of `pure_svd`, times the singular values.
+    With `negatives: 1` this is the criterion of 2009, a pair of items at a time. With more, S is near the largest
+    cosine among them, and what is hard to tell apart teaches most, as in dynamic negative sampling (Zhang, Chen, Wang,
+    Yu 2013); it is the sampled softmax then (Wu et al. 2022).
+
+    Items are drawn for N about in proportion to n_j^popularity, each once. So popular ones, which stand high in the
+    lists, are learnt about more, and are pushed away more. The bias b_i gives that back (the correction of a sampled
+    softmax: Bengio, Senecal 2008; Yi et al. 2019). It is added to scores alone, whole even where N is most of a small
+    catalogue and so drawn nearly alike: vectors of one length tell too little of how popular an item is.
+
+    Lengths are fixed, which does what L2 regularisation does elsewhere; a higher `temperature` fits the pairs less
+    closely. Batches of users share the drawn items. Steps are Adam's (Kingma, Ba 2015), their size falls to zero on
+    half a cosine (Loshchilov, Hutter 2017). With `warm_start` they begin at the singular vectors of items of
+    `pure_svd`, times the singular values.
 
     Pairs without a positive weight count as none. Only items of positive score are proposed: none to a user without a
     history, and none that nobody chose.
@@ -99,7 +107,10 @@ class Bpr(CandidateGenerator[BprState]):
     learning_rate: float = param(0.02, gt=0, le=1, doc="Size of the first steps, in each coordinate of a vector.")
     negatives: int = param(1024, ge=1, doc="Items that each pair's item is ranked above, together; 1 is the plain BPR.")
     popularity: float = param(
-        0.0, ge=0, le=1, doc="They are drawn in proportion to n_j to this power: 0 all alike, 1 as often as chosen."
+        0.75,
+        ge=0,
+        le=1,
+        doc="They are drawn about in proportion to n_j to this power, and scores have its logarithm; 0: all alike.",
     )
     temperature: float = param(0.1, ge=0.03, le=10, doc="Difference of cosines that counts as clear.")
     balance: float = param(0.2, ge=0, le=1, doc="An item that n users chose weighs n^-balance in a history.")
@@ -119,8 +130,9 @@ class Bpr(CandidateGenerator[BprState]):
         place[chosen] = np.arange(len(chosen))
         pairs = history_pairs(pairs, place, len(chosen))
         learnt, loss = self._learnt(pairs, degrees[chosen], rng)
-        vectors = np.zeros((len(degrees), self.factors), np.float32)
-        vectors[chosen] = learnt
+        vectors = np.zeros((len(degrees), self.factors + 1), np.float32)
+        vectors[chosen, :-1] = learnt
+        vectors[chosen, -1] = self.temperature * self.popularity * np.log(degrees[chosen])
         return BprState(ItemIndex.of(vectors), frozen(degree_power(degrees, -self.balance)), frozen(loss))
 
     def _learnt(self, pairs: SparseRows, degrees: Ints64, rng: np.random.Generator) -> tuple[Floats32, Floats64]:
@@ -167,27 +179,30 @@ class Bpr(CandidateGenerator[BprState]):
         return state.index.best(users, limit, request.excluded, above=0.0)
 
     def evidence(self, state: BprState, request: Request, row: Ints32, item: Ints32, limit: int = 3) -> Evidence:
-        """What each item j of the history adds to the score of i: x_uj n_j^-balance e_j . e_i / |h_u|, exact and
-        together all of it. It may be negative, where i is unlike j."""
+        """What each item j of the history adds to the score of i: x_uj n_j^-balance e_j . e_i / |h_u|, exact. It may be
+        negative, where i is unlike j. All of it together leaves b_i in the rest."""
         weighed = self._weighed(state, request.history)
-        _, size = self._directions(state, weighed)
+        users, size = self._directions(state, weighed)
         part = weighed.value / size.take(weighed.row_of)
 
         def added(term: Ints64, of_item: Ints64) -> Floats64:
             own, where = np.unique(term, return_inverse=True)
-            vectors = state.vectors.take(weighed.column[own], axis=0) * part[own, None]
-            return pair_products(vectors, state.vectors, where, of_item)
+            vectors = state.index.items.take(weighed.column[own], axis=0) * part[own, None]
+            vectors[:, -1] = 0.0
+            return pair_products(vectors, state.index.items, where, of_item)
 
         pair, term, amount, score = strongest_terms(weighed, row.astype(np.int64), item.astype(np.int64), limit, added)
+        score += users[row, -1] * state.index.items[item, -1]
         return Evidence.strongest(pair, weighed.column[term], amount, score, limit, "you chose {}")
 
     def item_vectors(self, state: BprState) -> Floats32:
-        """e: float32 [items, f]; zeros for an item that nobody chose."""
-        return state.vectors
+        """e, without biases: float32 [items, f]; zeros for an item that nobody chose."""
+        return frozen(state.vectors.copy())
 
     def user_vectors(self, state: BprState, request: Request) -> Floats32:
-        """The directions of the histories: float32 [B, f], whose products with the item vectors are the scores."""
-        return frozen(self._directions(state, self._weighed(state, request.history))[0].astype(np.float32))
+        """The directions of the histories: float32 [B, f], whose products with the item vectors are the cosines."""
+        directions, _ = self._directions(state, self._weighed(state, request.history))
+        return frozen(directions[:, :-1].astype(np.float32))
 
     def _pairs(self, events: Events) -> SparseRows:
         """x: the pairs of positive weight, raised to `power`."""
@@ -200,9 +215,12 @@ class Bpr(CandidateGenerator[BprState]):
         return pairs.scaled(state.share)
 
     def _directions(self, state: BprState, weighed: SparseRows) -> tuple[Floats64, Floats64]:
-        """h_u / |h_u| of each row, float64 [B, f], zeros without a history, and |h_u|, float64 [B], 1 where it is 0."""
-        history: Floats64 = PaddedRows.of(weighed, np.float64).times(state.vectors)
+        """h_u / |h_u| of each row and behind it 1, for the bias: float64 [B, f + 1], zeros without a history; and
+        |h_u|, float64 [B], 1 where it is 0."""
+        history: Floats64 = PaddedRows.of(weighed, np.float64).times(state.index.items)
+        history[:, -1] = 0.0
         size = np.sqrt(np.einsum("bf,bf->b", history, history))
+        history[:, -1] = size
         size[size == 0] = 1.0
         return history / size[:, None], size
 
