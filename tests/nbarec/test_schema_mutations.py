@@ -112,7 +112,8 @@ def places(node: Any) -> Iterator[tuple[Any, Any]]:
     """(container, key or position) of every value inside, but for those of variants: what they are is told by paths."""
     for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
         yield node, key
-        yield from ((node[key], name) for name in node[key]) if key == "variants" else places(node[key])
+        variants = key == "variants" and isinstance(node[key], dict)
+        yield from ((node[key], name) for name in node[key]) if variants else places(node[key])
 
 
 def place(draw: Draw, tree: Tree, *wanted: type, keys: frozenset[str] | None = None) -> tuple[Any, Any] | None:
