@@ -22,7 +22,7 @@ from nbarec.batch import Pool, Request
 from nbarec.events import Events
 from nbarec.expression_values import MissingColumn
 from nbarec.ids import Ids
-from nbarec.tables import CategoryColumn, Column, NumberColumn, Table
+from nbarec.tables import CategoryColumn, Column, NumberColumn, Table, texts_of
 
 _EVENT_NAMES = ("weight", "value", "time", "kind")
 
@@ -172,7 +172,7 @@ def column_of(values: AnyArray) -> Column:
     """An array as a column: numbers and flags as numbers, anything else as text, where None and NaN are missing."""
     if values.dtype.kind in "iufb":
         return _numbers(values)
-    return CategoryColumn.of([None if value is None or value != value else str(value) for value in values.tolist()])
+    return CategoryColumn.of(texts_of(values))
 
 
 def as_written(values: Floats32) -> Floats64:

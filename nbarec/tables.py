@@ -118,6 +118,11 @@ class Table:
         return [_label(self.columns[name], row) for row in rows]
 
 
+def texts_of(values: np.ndarray) -> list[str | None]:
+    """Values as texts, None and NaN as None."""
+    return [None if value is None or value != value else str(value) for value in values.tolist()]
+
+
 def _column_of(values: Sequence[Any] | np.ndarray) -> Column:
     """The column that these values make, by what they are."""
     if any(isinstance(value, (list, tuple, set, frozenset)) for value in values):
@@ -130,7 +135,7 @@ def _column_of(values: Sequence[Any] | np.ndarray) -> Column:
         return DateColumn(frozen(np.where(np.isnat(array), MISSING_DATE, seconds)))
     if array.dtype.kind in "iufb":
         return NumberColumn(frozen(array.astype(np.float64)))
-    return CategoryColumn.of([None if value is None or value != value else str(value) for value in array.tolist()])
+    return CategoryColumn.of(texts_of(array))
 
 
 def _label(column: Column, row: int) -> str:

@@ -14,7 +14,7 @@ from nbarec.errors import ConfigError
 from nbarec.events import Events
 from nbarec.expression_values import MissingColumn
 from nbarec.ids import Ids
-from nbarec.tables import CategoryColumn, Column, NumberColumn
+from nbarec.tables import CategoryColumn, Column, NumberColumn, texts_of
 from nbarec_plugins.event_features import Calendar, hours_apart, numbers_in
 from nbarec_plugins.item_groups import NONE
 
@@ -94,7 +94,7 @@ class ContextLevels:
             theirs, wanted = self.of_request(request)
             return wanted != NONE, recoded(theirs, wanted, own), recoded(theirs, wanted, levels)
         # Texts are looked up as they are: a column of them would take longer to make than all else here.
-        texts = ["" if value is None or value != value else str(value) for value in given.tolist()]
+        texts = [text or "" for text in texts_of(given)]
         known = np.array([text != "" for text in texts], bool)
         return known, np.where(known, own.index(texts), NONE), np.where(known, levels.index(texts), NONE)
 

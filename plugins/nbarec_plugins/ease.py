@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, frozen, row_blocks, row_pointers
+from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, concat_ranges, frozen, row_blocks, row_pointers
 from nbarec.batch import Candidates, Request
 from nbarec.components import CandidateGenerator, param
 from nbarec.data import Dataset
@@ -20,10 +20,9 @@ from nbarec.scored_pairs import stacked
 from nbarec.work import current, in_shards
 from nbarec_plugins.degree_scaling import check_memory, weighted_pairs
 from nbarec_plugins.history_terms import strongest_terms
-from nbarec_plugins.item_filters import dense_product
 from nbarec_plugins.meetings import chosen
 from nbarec_plugins.sparse_products import PaddedRows
-from nbarec_plugins.sparse_rows import SparseRows
+from nbarec_plugins.sparse_rows import SparseRows, sums_at
 
 SIDE = 256
 """Rows and columns of a block of the factorisation: large enough that nearly all work is products of blocks."""
@@ -132,8 +131,19 @@ def _gram(pairs: SparseRows) -> Floats64:
     matrix = np.empty((items, items))
     reached = row_pointers(np.bincount(by_item.row_of, weights=pairs.counts[by_item.column], minlength=items))
     for first, last in row_blocks(reached, PAIRS):  # a step a block of items: what bounds the memory
-        matrix[first:last] = dense_product(by_item.take_rows(np.arange(first, last)), pairs)
+        matrix[first:last] = _dense_product(by_item.take_rows(np.arange(first, last)), pairs)
     return matrix
+
+
+def _dense_product(left: SparseRows, right: SparseRows) -> Floats64:
+    """left @ right, dense float64 [left rows, right columns]; each entry is added up in the order of left's row."""
+    counts = right.counts[left.column]
+    at = concat_ranges(right.indptr[left.column], counts)
+    cell = np.repeat(left.row_of * right.columns, counts)
+    cell += right.column.take(at)
+    value = np.repeat(left.value, counts)
+    value *= right.value.take(at)
+    return sums_at(cell, value, left.rows * right.columns).reshape(left.rows, right.columns)
 
 
 def _blocks(size: int) -> list[slice]:

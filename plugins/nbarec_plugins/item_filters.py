@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, concat_ranges, row_blocks, row_pointers
+from nbarec.arrays import Floats32, Floats64, Ints32, Ints64, row_blocks, row_pointers
 from nbarec.batch import Candidates
 from nbarec.evidence import Evidence
 from nbarec.scored_pairs import pair_products, stacked
@@ -173,14 +173,3 @@ class _Block:
         here = np.flatnonzero(key.take(at, mode="clip") == own) if len(key) else at[:0]
         score[at[here]] += self.filter.own[self.pairs.column[here]] * self.pairs.value[here]
         return score
-
-
-def dense_product(left: SparseRows, right: SparseRows) -> Floats64:
-    """left @ right, dense float64 [left rows, right columns]; each entry is added up in the order of left's row."""
-    counts = right.counts[left.column]
-    at = concat_ranges(right.indptr[left.column], counts)
-    cell = np.repeat(left.row_of * right.columns, counts)
-    cell += right.column.take(at)
-    value = np.repeat(left.value, counts)
-    value *= right.value.take(at)
-    return sums_at(cell, value, left.rows * right.columns).reshape(left.rows, right.columns)

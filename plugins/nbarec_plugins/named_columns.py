@@ -27,7 +27,7 @@ from nbarec.data import FLOAT32_LIMIT
 from nbarec.errors import ConfigError
 from nbarec.expressions import MissingColumn
 from nbarec.scopes import PoolScope, RequestScope
-from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, TagsColumn
+from nbarec.tables import MISSING_DATE, CategoryColumn, Column, DateColumn, NumberColumn, TagsColumn, texts_of
 from nbarec_plugins.list_values import reciprocal_ranks
 
 RANK_SHIFT = 60.0
@@ -149,7 +149,7 @@ def _told(pool: Pool, source: int, told: str) -> Floats64:
 def _column(values: AnyArray) -> Column:
     if values.dtype.kind in "iufb":
         return _numbers(values)
-    return CategoryColumn.of([None if value is None or value != value else str(value) for value in values.tolist()])
+    return CategoryColumn.of(texts_of(values))
 
 
 def _numbers(values: AnyArray) -> NumberColumn:

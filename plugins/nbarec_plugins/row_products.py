@@ -211,9 +211,9 @@ class _Pairs:
         """The column of each pair [R, pairs], and where it stands in its row below that, in so many bits."""
         right = self.product.right
         column = right.column.take(self.strip.reshape(-1), axis=0, mode="clip").reshape(len(self.strip), -1)
-        shared = self._shared
         if self.product.short:
             return column, 0
+        shared = self._shared
         bits = (column.shape[1] // shared).bit_length() if len(self.left) else 0
         key: AnyArray = column.astype(np.uint32 if right.columns.bit_length() + bits <= 32 else np.int64)
         if bits:

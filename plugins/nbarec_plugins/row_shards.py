@@ -13,7 +13,7 @@ import numpy as np
 
 from nbarec.arrays import Bools, Floats32, Floats64, Ints32, Ints64, Places, places_up_to, row_pointers
 from nbarec.work import in_shards
-from nbarec_plugins.ridge_rows import RidgeRows, blocks_of, padded_lengths
+from nbarec_plugins.ridge_rows import RidgeRows, blocks_of, median_ridge, padded_lengths
 from nbarec_plugins.sparse_rows import SparseRows
 
 BLOCK_BYTES = 1_500_000
@@ -104,13 +104,7 @@ class Layout:
             )
         )
         ridge = np.concatenate([long.ridge, *(shard.ridge for shard in shards)])
-        return cls(shards, groups[0], long, _median(ridge), terms)
-
-
-def _median(ridge: Floats64) -> float:
-    """The median, 1 without any. (`np.median` loads another megabyte of NumPy.)"""
-    middle = [(len(ridge) - 1) // 2, len(ridge) // 2]
-    return float(np.partition(ridge, middle)[middle].mean()) if len(ridge) else 1.0
+        return cls(shards, groups[0], long, median_ridge(ridge), terms)
 
 
 def occurrences(place: Ints32, places: int) -> Ints64:
