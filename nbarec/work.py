@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from nbarec.blas import one_thread
-from nbarec.executor import Shared, executor_of
+from nbarec.executor import Executor, Shared, ThreadExecutor, executor_of
 
 X = TypeVar("X")
 R = TypeVar("R")
@@ -43,7 +43,35 @@ class Work:
 
 ONE_WORKER = Work()
 
+
+class _Crew:
+    """The threads of one `working` block. They stay for its next work: a new thread would have a heap of its own, and
+    what the ones before have let go of would lie idle in theirs."""
+
+    def __init__(self) -> None:
+        self._idle: list[Executor] = []
+
+    @contextmanager
+    def at_work(self, workers: int) -> Iterator[Executor]:
+        """Threads that nobody else uses meanwhile. Where work ends early, what has begun is waited for."""
+        executor = self._idle.pop() if self._idle else ThreadExecutor(workers)
+        try:
+            yield executor
+        except BaseException:
+            executor.close()
+            raise
+        self._idle.append(executor)
+
+    def end(self) -> None:
+        """Let go of the threads."""
+        while self._idle:
+            self._idle.pop().close()
+
+
 _work: ContextVar[Work] = ContextVar("nbarec_work", default=ONE_WORKER)
+
+_crew: ContextVar[_Crew] = ContextVar("nbarec_crew")
+"""Set wherever there is more than one worker."""
 
 
 def current() -> Work:
@@ -54,12 +82,15 @@ def current() -> Work:
 @contextmanager
 def working(work: Work) -> Iterator[None]:
     """Within this block work may use this much, and BLAS has one thread: the workers are the only parallel work."""
-    token = _work.set(work)
+    crew = _Crew()
+    token, of_crew = _work.set(work), _crew.set(crew)
     try:
         with one_thread():
             yield
     finally:
+        _crew.reset(of_crew)
         _work.reset(token)
+        crew.end()
 
 
 def in_shards(function: Callable[[X, Shared], R], shards: Iterable[X], shared: Shared | None = None) -> Iterator[R]:
@@ -79,7 +110,7 @@ def in_shards(function: Callable[[X, Shared], R], shards: Iterable[X], shared: S
         with executor_of("serial", 1) as executor:
             yield from executor.map_shards(function, shards, shared)
         return
-    with executor_of("threads", work.workers) as executor:
+    with _crew.get().at_work(work.workers) as executor:
         yield from executor.map_shards(alone, shards, shared)
 
 

@@ -103,7 +103,9 @@ class Implicit(Objective):
 
     def remains(self, vectors: Floats32) -> Bools:
         """Not where the regularization outweighed all that the pairs say, and every sweep shrank the vector."""
-        return np.asarray(np.abs(vectors).max(axis=1, initial=0.0) > VANISHED)
+        # Largest and least instead of sizes, which would be a second copy of all vectors.
+        largest, least = vectors.max(axis=1, initial=0.0), vectors.min(axis=1, initial=0.0)
+        return np.asarray(np.maximum(largest, -least) > VANISHED)
 
     def problem(self, pairs: SparseRows, columns: int) -> RidgeRows:
         """Strengths are the confidence beyond `unobserved`, which the shared form counts for all columns."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from threading import Barrier, current_thread
+from threading import Barrier, Event, Thread, current_thread
+from time import sleep
 
 import numpy as np
 import pytest
@@ -65,6 +66,51 @@ def test_what_a_shard_raises_reaches_the_caller() -> None:
     with working(Work(2)), pytest.raises(ValueError, match="shard 0"):
         list(in_shards(fails, range(4)))
     assert current().workers == 1
+
+
+def test_threads_stay_for_the_next_work_and_end_with_the_block() -> None:
+    def thread(shard: int, shared: Shared) -> Thread:
+        meet.wait()
+        return current_thread()
+
+    meet = Barrier(2, timeout=10)
+    with working(Work(2)):
+        first, second = (set(in_shards(thread, range(2))) for _ in range(2))
+        with working(Work(2)):
+            inner = set(in_shards(thread, range(2)))
+    assert first == second
+    assert len(first | inner) == 4
+    assert not any(thread.is_alive() for thread in first | inner)
+
+
+def test_work_that_is_looked_at_side_by_side_has_threads_of_its_own() -> None:
+    with working(Work(2)):
+        one, other = (
+            in_shards(square, range(10), {"one": np.ones(1)}),
+            in_shards(square, range(10), {"one": np.ones(1)}),
+        )
+        assert next(one) == next(other) == 1
+        other.close()  # type: ignore[attr-defined]
+        assert list(one) == [at * at + 1 for at in range(1, 10)]
+        assert list(in_shards(square, range(3), {"one": np.ones(1)})) == [1, 2, 5]
+
+
+def test_what_has_begun_is_waited_for_where_work_ends_early() -> None:
+    ended: list[int] = []
+    begun = Event()
+
+    def late(shard: int, shared: Shared) -> None:
+        if shard == 0:
+            begun.wait(10)
+            raise ValueError("shard 0")
+        begun.set()
+        sleep(0.05)
+        ended.append(shard)
+
+    with working(Work(2)):
+        with pytest.raises(ValueError, match="shard 0"):
+            list(in_shards(late, range(2)))
+        assert ended == [1]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
