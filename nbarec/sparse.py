@@ -114,12 +114,12 @@ class SortedPairs:
     """Pairs of a row and a column in order, equal ones beside each other: what every matrix here is built from.
 
     A pair is one whole number, `(row << bits) | column`, so that a single sort does (a sort by two keys takes twenty
-    times as long). `key` int64 [distinct] is each pair once; `starts` int64 [distinct]: where its run begins among all
-    sorted pairs, None where no pair was given twice; `order` int64 [given]: which given pair stands where, equal ones
-    as given, None where nobody asked.
+    times as long). `key` uint32 or int64 [distinct] is each pair once; `starts` int64 [distinct]: where its run begins
+    among all sorted pairs, None where no pair was given twice; `order` int64 [given]: which given pair stands where,
+    equal ones as given, None where nobody asked.
     """
 
-    key: Ints64
+    key: AnyArray
     starts: Ints64 | None
     order: Ints64 | None
     given: int
@@ -128,12 +128,14 @@ class SortedPairs:
     @classmethod
     def of(cls, row: AnyArray, column: AnyArray, shape: tuple[int, int], *, in_order: bool) -> SortedPairs:
         """From pairs in any order, inside `shape`; `in_order`: where each came from will be asked for."""
-        key, order = np.asarray(row).astype(np.int64), None
-        key <<= _bits(shape[1])
+        bits = _bits(shape[0]) + _bits(shape[1])
+        # Numbers half as long are sorted twice as fast, in half the memory.
+        key, order = np.asarray(row).astype(np.uint32 if bits <= 32 else np.int64), None
+        np.left_shift(key, _bits(shape[1]), out=key)
         # Into the key itself, whatever the column's type: a page of fresh memory costs as much as sorting it.
-        np.bitwise_or(key, column, out=key, dtype=np.int64, casting="unsafe")
+        np.bitwise_or(key, column, out=key, dtype=key.dtype, casting="unsafe")
         if in_order:
-            order = stable_order(key, _bits(shape[0]) + _bits(shape[1]))
+            order = stable_order(key, bits)
             key = key.take(order)
         else:
             key.sort()
@@ -171,10 +173,11 @@ class SortedPairs:
         return values.take(self.order)
 
     def matrix(self, values: Floats32) -> Csr:
-        """The matrix that holds `values` float32 [distinct] at the pairs."""
+        """The matrix that holds `values` float32 [distinct] at the pairs, whose memory it takes: nothing may follow."""
         bits = _bits(self.shape[1])
-        indptr = np.searchsorted(self.key, np.arange(self.shape[0] + 1) << bits)
-        column = self.key.astype(np.int32)  # its last 32 bits
+        indptr = np.searchsorted(self.key, np.arange(self.shape[0] + 1, dtype=self.key.dtype) << bits)
+        short = self.key.itemsize == 4
+        column = self.key.view(np.int32) if short else self.key.astype(np.int32)  # its last 32 bits
         column &= np.int32((1 << bits) - 1)
         return Csr(frozen(indptr), frozen(column), frozen(values), self.shape)
 
