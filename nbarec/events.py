@@ -111,9 +111,16 @@ class Events:
         return self._pairs[0]
 
     def pair_weights(self) -> Floats64:
-        """The weights of `matrix()` before they are rounded to float32 (a mean of 2/3, say): float64 [nnz]."""
+        """The weights of `matrix()` before they are rounded to float32 (a mean of 2/3, say): float64 [nnz], read-only.
+
+        Where they are all the same, one number stands for all: a view of it, which takes no memory.
+        """
         matrix, unrounded = self._pairs
-        return matrix.data.astype(np.float64) if unrounded is None else unrounded
+        if unrounded is not None:
+            return unrounded
+        if matrix.nnz and matrix.data.min() == matrix.data.max():
+            return np.broadcast_to(matrix.data[:1].astype(np.float64), matrix.nnz)
+        return frozen(matrix.data.astype(np.float64))
 
     @cached_property
     def _pairs(self) -> tuple[Csr, Floats64 | None]:

@@ -83,10 +83,6 @@ class Implicit(Objective):
     def pairs_of(self, events: Events) -> SparseRows:
         """Pairs of nonzero weight."""
         matrix, weight = events.matrix(), events.pair_weights()
-        if weight.all():
-            # Where they are all the same, one number stands for all: a view of it, which takes no memory.
-            value = np.broadcast_to(weight[:1], len(weight)) if len(weight) and np.ptp(weight) == 0 else frozen(weight)
-            return SparseRows(matrix.indptr, matrix.indices, value, matrix.shape[1])
         return SparseRows.from_csr(matrix, weight != 0, weight)
 
     def speaks(self, pairs: SparseRows) -> Bools:

@@ -39,7 +39,7 @@ ProblemOf = Callable[[SparseRows], RidgeRows]
 @dataclass(frozen=True)
 class FitBlock:
     """B rows padded to L terms. `column` uint16 or int32 [B, L]: of the design, one beyond its last in the padding;
-    `strength` and `target` float32 [B, L], or [B, 1] where each row has one for all its terms."""
+    `strength` and `target` float32 [B, L], or [B, 1] where each row has one for all its terms, or [1, 1]."""
 
     column: Places
     strength: Floats32
@@ -48,9 +48,9 @@ class FitBlock:
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows that one worker improves: `row` int64 [R], their `ridge` float64 [R], and their `blocks`, in that order."""
+    """Rows that one worker improves: `row` int32 [R], their `ridge` float64 [R], and their `blocks`, in that order."""
 
-    row: Ints64
+    row: Ints32
     ridge: Floats64
     blocks: tuple[FitBlock, ...]
 
@@ -134,13 +134,13 @@ def _groups(counts: Ints64, bytes_each: int) -> list[Ints64]:
 @dataclass(frozen=True)
 class _Columns:
     """The columns of a matrix as rows, group by group: `group` uint8 [entries] is that of each entry's column, `place`
-    int64 [columns] where a column stands in its group, `row` int32 [entries] each entry's row."""
+    int64 [columns] where a column stands in its group, `row` uint16 or int32 [entries] each entry's row."""
 
     pairs: SparseRows
     groups: list[Ints64]
     group: np.ndarray
     place: Ints64
-    row: Ints32
+    row: Places
 
     @classmethod
     def of(cls, pairs: SparseRows, groups: list[Ints64]) -> _Columns:
@@ -149,7 +149,7 @@ class _Columns:
         for number, columns in enumerate(groups):  # a step a shard
             place[columns] = np.arange(len(columns))
             group[columns] = number
-        row = np.repeat(np.arange(pairs.rows, dtype=np.int32), pairs.counts)
+        row = np.repeat(np.arange(pairs.rows, dtype=places_up_to(pairs.rows)), pairs.counts)
         return cls(pairs, groups, group.take(pairs.column), place, row)
 
     def of_group(self, number: int) -> SparseRows:
@@ -162,7 +162,8 @@ class _Columns:
         order &= (1 << bits) - 1
         at = at.take(order)
         counts = np.bincount(place, minlength=len(self.groups[number]))
-        return SparseRows(row_pointers(counts), self.row.take(at), self.pairs.value[at], self.pairs.rows)
+        rows = self.row.take(at).astype(np.int32)
+        return SparseRows(row_pointers(counts), rows, self.pairs.value[at], self.pairs.rows)
 
 
 def _shard(row: Ints64, problem: RidgeRows, bytes_each: int, columns: int) -> Shard:
@@ -173,14 +174,22 @@ def _shard(row: Ints64, problem: RidgeRows, bytes_each: int, columns: int) -> Sh
     for block in blocks_of(problem, np.arange(len(row)), OWN_VECTORS * bytes_each, bytes_each, BLOCK_BYTES):
         inside = np.arange(block.column.shape[1]) < problem.counts[block.row][:, None]
         column = np.where(inside, block.column, columns).astype(places_up_to(columns))
-        blocks.append(FitBlock(column, _once_a_row(block.strength, inside), _once_a_row(block.target, inside)))
+        blocks.append(FitBlock(column, _said_once(block.strength, inside), _said_once(block.target, inside)))
         order.append(block.row)
     rows = np.concatenate(order)
-    return Shard(row[rows], problem.ridge[rows], tuple(blocks))
+    ridge = problem.ridge[rows]
+    alike = (ridge == ridge[0]).all()
+    return Shard(
+        row[rows].astype(np.int32),
+        np.broadcast_to(ridge[0], len(ridge)) if alike else ridge,  # a view of one number takes no memory
+        tuple(blocks),
+    )
 
 
-def _once_a_row(values: Floats64, inside: Bools) -> Floats32:
-    """float32 [B, L], or [B, 1] where each row has the same number in all its places; `inside` is not padding."""
+def _said_once(values: Floats64, inside: Bools) -> Floats32:
+    """float32 [B, L], or [B, 1] where each row has the same number in all its places, or [1, 1] where all have;
+    `inside` is not padding."""
     first = values[:, :1]
-    same = bool((np.where(inside, values, first) == first).all())
-    return (first if same else values).astype(np.float32)
+    if not (np.where(inside, values, first) == first).all():
+        return values.astype(np.float32)
+    return (first[:1] if (first == first[0]).all() else first).astype(np.float32)
