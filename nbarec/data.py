@@ -139,9 +139,7 @@ class EventColumns:
 
         Raises DataError where there are more kinds than int16 can number.
         """
-        since = self.time - self.time.min(initial=0)
-        by_time = stable_order(since, int(since.max(initial=0)).bit_length())
-        order = by_time.take(stable_order(self.user.take(by_time), n_users.bit_length()))
+        order = self._order(n_users.bit_length())
         indptr = row_pointers(np.bincount(self.user, minlength=n_users))
         kinds, codes = self._kinds()
         return Events(
@@ -156,6 +154,14 @@ class EventColumns:
             n_items=n_items,
             combine=combine,
         )
+
+    def _order(self, user_bits: int) -> Ints64:
+        """Positions that sort events by user, and those of a user by time: int64 [events]."""
+        first, last = (int(self.time.min()), int(self.time.max())) if len(self.time) else (0, 0)
+        if first == last:
+            return stable_order(self.user, user_bits)
+        by_time = stable_order(self.time - first, (last - first).bit_length())
+        return by_time.take(stable_order(self.user.take(by_time), user_bits))
 
     def _kinds(self) -> tuple[tuple[str, ...], np.ndarray]:
         if self.kind is None:

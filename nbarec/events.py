@@ -14,12 +14,15 @@ from nbarec.params import check_params, param
 from nbarec.sparse import Csr, SortedPairs
 from nbarec.tables import Column
 
+By = Literal["sum", "mean", "max", "last"]
+"""What one weight is made of where a pair has several."""
+
 
 @dataclass(frozen=True)
 class Combine:
     """How repeated events of one user and item become one weight."""
 
-    by: Literal["sum", "mean", "max", "last"] = param("sum", doc="What to take of a pair's weights.")
+    by: By = param("sum", doc="What to take of a pair's weights.")
     max: float | None = param(None, gt=0, doc="Cap on the size of the combined weight.")
 
     def __post_init__(self) -> None:
@@ -125,23 +128,29 @@ class Events:
     @cached_property
     def _pairs(self) -> tuple[Csr, Floats64 | None]:
         """The matrix, and its weights in float64 where float32 does not hold them."""
-        pairs = SortedPairs.of(self.row, self.item, (self.rows, self.n_items), in_order=True)
-        weights = _combined(self.weight.astype(np.float64), pairs, self.combine)
+        alike = bool((self.weight == 1).all())  # they need only be counted: which stands where need not be known
+        pairs = SortedPairs.of(rows_of(self.indptr), self.item, (self.rows, self.n_items), in_order=not alike)
+        weights = _counted(pairs, self.combine.by) if alike else _combined(self.weight, pairs, self.combine.by)
+        if (most := self.combine.max) is not None:
+            weights = np.clip(weights, -most, most)
         rounded = weights.astype(np.float32)
         return pairs.matrix(rounded), None if (rounded == weights).all() else frozen(weights)
 
 
-def _combined(weights: Floats64, pairs: SortedPairs, combine: Combine) -> Floats64:
-    """One value a pair, of weights float64 [events] in the order of time."""
-    match combine.by:
+def _counted(pairs: SortedPairs, by: By) -> Floats64:
+    """One value a pair of events that weigh 1 each: float64 [distinct]."""
+    return pairs.counts().astype(np.float64) if by == "sum" else np.ones(len(pairs.key))
+
+
+def _combined(weight: Floats32, pairs: SortedPairs, by: By) -> Floats64:
+    """One value a pair, of `weight` float32 [events] in the order of time: float64 [distinct]."""
+    weights = weight.astype(np.float64)
+    match by:
         case "sum":
-            values = pairs.sums(weights)
+            return pairs.sums(weights)
         case "mean":
-            values = pairs.sums(weights) / pairs.counts()
+            return pairs.sums(weights) / pairs.counts()
         case "max":
-            values = pairs.largest(weights)
+            return pairs.largest(weights)
         case "last":
-            values = pairs.last(weights)
-    if combine.max is not None:
-        values = np.clip(values, -combine.max, combine.max)
-    return np.asarray(values, np.float64)
+            return pairs.last(weights)

@@ -12,13 +12,14 @@ from nbarec.events import Events
 from nbarec.progress import track
 from nbarec_plugins.als_objectives import Objective
 from nbarec_plugins.factor_solvers import HalfSweep
+from nbarec_plugins.row_shards import at_places
 from nbarec_plugins.sparse_rows import SparseRows
 from nbarec_plugins.turned import Turned
 
 
 def only_columns(pairs: SparseRows, keep: Bools) -> SparseRows:
     """The same rows with the entries in those columns alone where `keep` bool [columns] holds."""
-    kept = keep[pairs.column]
+    kept = at_places(keep, pairs.column)
     if kept.all():
         return pairs
     indptr = row_pointers(np.bincount(pairs.row_of[kept], minlength=pairs.rows))

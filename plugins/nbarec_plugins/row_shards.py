@@ -6,12 +6,12 @@ float32), and made part by part, so that no second copy of the matrix stands bes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from nbarec.arrays import Bools, Floats32, Floats64, Ints32, Ints64, Places, places_up_to, row_pointers
+from nbarec.arrays import AnyArray, Bools, Floats32, Floats64, Ints32, Ints64, Places, places_up_to, row_pointers
 from nbarec.work import in_shards
 from nbarec_plugins.ridge_rows import RidgeRows, blocks_of, median_ridge, padded_lengths
 from nbarec_plugins.sparse_rows import SparseRows
@@ -28,6 +28,9 @@ LONGEST_BYTES = 1 << 25
 
 SHARD_TERMS = 1 << 15
 """The fewest terms of a shard, so that handing it to a worker costs little beside its work."""
+
+PART = 1 << 18
+"""Places that are looked at at a time where all would be too many."""
 
 MOST_SHARDS = 64
 """Enough of them to keep many workers busy, few enough to be found one by one in a matrix."""
@@ -110,10 +113,23 @@ class Layout:
 def occurrences(place: Ints32, places: int) -> Ints64:
     """How often each place occurs: int64 [places]. `np.bincount` makes an int64 copy of all, this one of a part."""
     counts = np.zeros(places, np.int64)
-    # One step a part: what bounds the memory.
-    for start in range(0, len(place), 1 << 18):
-        counts += np.bincount(place[start : start + (1 << 18)], minlength=places)
+    for part in _parts(place):
+        counts += np.bincount(place[part], minlength=places)
     return counts
+
+
+def at_places(values: AnyArray, place: Ints32) -> AnyArray:
+    """`values` [K] at each place: [N]. `np.take` makes an int64 copy of all places, this one of a part."""
+    found = np.empty(len(place), values.dtype)
+    for part in _parts(place):
+        values.take(place[part], out=found[part], mode="clip")
+    return found
+
+
+def _parts(place: Ints32) -> Iterator[slice]:
+    """Parts of a long array: what bounds the memory of whatever goes over them."""
+    for start in range(0, len(place), PART):
+        yield slice(start, start + PART)
 
 
 def _groups(counts: Ints64, bytes_each: int) -> list[Ints64]:
@@ -150,7 +166,7 @@ class _Columns:
             place[columns] = np.arange(len(columns))
             group[columns] = number
         row = np.repeat(np.arange(pairs.rows, dtype=places_up_to(pairs.rows)), pairs.counts)
-        return cls(pairs, groups, group.take(pairs.column), place, row)
+        return cls(pairs, groups, at_places(group, pairs.column), place, row)
 
     def of_group(self, number: int) -> SparseRows:
         """A group's columns, in its order, as rows: one sort of (place in the group | place among its entries)."""

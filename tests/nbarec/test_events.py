@@ -89,8 +89,10 @@ def combined(weights: list[float], combine: Combine) -> float:
 
 
 @settings(max_examples=200)
-@given(events_in, combines)
-def test_one_weight_a_pair_agrees_with_a_dictionary(listed: list[Event], combine: Combine) -> None:
+@given(events_in, combines, st.booleans())
+def test_one_weight_a_pair_agrees_with_a_dictionary(listed: list[Event], combine: Combine, alike: bool) -> None:
+    if alike:
+        listed = [(user, item, 1.0, time) for user, item, _, time in listed]
     events = events_of(listed, combine)
     weights: dict[tuple[int, int], list[float]] = {}
     for user in range(ROWS):

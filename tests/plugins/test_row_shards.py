@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nbarec.work import Work, working
 from nbarec_plugins import row_shards
 from nbarec_plugins.ridge_rows import RidgeRows
-from nbarec_plugins.row_shards import Layout, occurrences
+from nbarec_plugins.row_shards import Layout, at_places, occurrences
 from nbarec_plugins.sparse_rows import SparseRows
 
 Terms = dict[int, list[tuple[int, float, float]]]
@@ -125,5 +125,11 @@ def test_the_number_of_workers_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 @given(st.lists(st.integers(0, 9)))
-def test_occurrences_are_counted_in_parts(place: list[int]) -> None:
-    assert occurrences(np.array(place, np.int32), 10).tolist() == [place.count(number) for number in range(10)]
+def test_occurrences_are_counted_and_values_taken_in_parts(listed: list[int]) -> None:
+    place, values = np.array(listed, np.int32), np.arange(10, dtype=np.uint8) * 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_shards, "PART", 4)
+        assert occurrences(place, 10).tolist() == [listed.count(number) for number in range(10)]
+        found = at_places(values, place)
+    assert found.tolist() == [3 * number for number in listed]
+    assert found.dtype == values.dtype
